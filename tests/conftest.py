@@ -1,0 +1,58 @@
+"""What every test file may use: TensorFlow started in silence, and small networks of every architecture."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from zoo import startup
+
+startup.tensorflow(threads=2)
+
+import zoo  # noqa: E402 - TensorFlow first, or its start-up lines get out
+from zoo import catalogue  # noqa: E402
+
+
+@dataclasses.dataclass(frozen=True)
+class Small:
+    """A network small enough to build by the dozen: `transformer` comes over patches and over tokens."""
+
+    name: str
+    model: str
+    input_shape: tuple
+    settings: dict
+    vocabulary: int | None = None
+
+    def build(self, placement=None, seed=3, **changes):
+        settings = {**self.settings, **changes}
+        return zoo.build(self.model, self.input_shape, 5, placement, seed, self.vocabulary, **settings)
+
+    def sites(self):
+        return catalogue.configure(self.model, self.settings).sites(self.vocabulary is not None)
+
+    def batch(self, n=32, seed=0):
+        rng = np.random.default_rng(seed)
+        if self.vocabulary:
+            tokens = rng.integers(1, self.vocabulary, (n, *self.input_shape)).astype("int32")
+            tokens[::2, -3:] = 0  # padding at the end of every second text
+            return tokens
+        return rng.integers(0, 256, (n, *self.input_shape)).astype("uint8")
+
+
+_ENCODER = {"width": 16, "heads": 2, "depth": 2, "ffn": 24}
+SMALL = {
+    small.name: small
+    for small in (
+        Small("mlp", "mlp", (8, 8, 1), {"hidden": (16, 12)}),
+        Small("cnn", "cnn", (8, 8, 3), {"filters": (4, 6), "convolutions": 2, "hidden": (16,)}),
+        Small("resnet", "resnet", (8, 8, 3), {"filters": (4, 6), "blocks": (1, 2)}),
+        Small("transformer", "transformer", (8, 8, 1), {"patch": 4, **_ENCODER}),
+        Small("tokens", "transformer", (12,), _ENCODER, vocabulary=30),
+    )
+}
+
+
+@pytest.fixture(params=SMALL)
+def small(request):
+    """Each architecture in turn."""
+    return SMALL[request.param]

@@ -1,0 +1,55 @@
+"""Starting TensorFlow: in silence, and with a stated number of threads.
+
+Importing TensorFlow takes seconds and writes lines about drivers and instruction
+sets straight to the process's stderr. Whoever needs it calls `tensorflow()` here
+first, once the arguments have been accepted.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+# Only defaults: whoever sets these variables means it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def tensorflow(threads=None):
+    """Import TensorFlow and Keras without their start-up noise.
+
+    `threads` is the number of threads that one operation, and the graph, may use
+    (all cores if None). It can be set once in a process, before the first
+    operation; afterwards it is left as it is. Returns the number in force.
+    """
+    with _held_stderr():
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        if threads:
+            # TensorFlow refuses once its thread pools exist.
+            with contextlib.suppress(RuntimeError):
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+
+
+@contextlib.contextmanager
+def _held_stderr():
+    """Keep what native code writes to stderr; give it back only if the import fails."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
