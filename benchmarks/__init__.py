@@ -1,0 +1,1 @@
+"""Ratios against stock Keras, measured in one run."""

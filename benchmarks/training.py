@@ -1,0 +1,109 @@
+"""Training speed of the project's loop against stock `model.fit`, on the same arrays.
+
+Machines differ, and one machine differs from minute to minute: only ratios of
+alternating measurements mean anything, and they are what is reported.
+"""
+
+import os
+import platform
+import statistics
+import time
+
+from zoo import startup
+
+startup.tensorflow()
+
+import keras  # noqa: E402 - behind the quiet start
+
+import zoo  # noqa: E402
+from trainers.loop import Engine, fit  # noqa: E402
+from trainers.recipe import Recipe  # noqa: E402
+from zoo import data  # noqa: E402
+
+
+def digits(seeds=5, epochs=50):
+    """MLP 256-256 on digits, whole runs with tracing, validation each epoch: seconds and final accuracy."""
+    dataset, rows = data.load("digits"), []
+    for seed in range(seeds):
+        # The order alternates, so that a machine growing slower or faster favours neither.
+        pair = [_ours, _stock] if seed % 2 else [_stock, _ours]
+        row = {"seed": seed}
+        for run in pair:
+            keras.backend.clear_session()
+            model = zoo.build("mlp", dataset.input_shape, dataset.classes, {"hidden": 0.5}, seed, hidden=(256, 256))
+            begun = time.perf_counter()
+            accuracy = run(model, dataset, epochs, seed)
+            name = run.__name__.strip("_")
+            row |= {f"{name}_seconds": time.perf_counter() - begun, f"{name}_accuracy": accuracy}
+        row["ratio"] = row["stock_seconds"] / row["ours_seconds"]
+        rows.append(row)
+    return {
+        "what": f"MLP 256-256, dropout 0.5, digits, {epochs} epochs with validation, tracing counted",
+        "ratio": statistics.median(row["ratio"] for row in rows),
+        "accuracy_ours": statistics.fmean(row["ours_accuracy"] for row in rows),
+        "accuracy_stock": statistics.fmean(row["stock_accuracy"] for row in rows),
+        "runs": rows,
+    }
+
+
+def fashion(model, train_size, rounds=5):
+    """Seconds per epoch on Fashion-MNIST after the first, validation included, in alternating rounds."""
+    dataset = data.load("fashion_mnist", train_size=train_size)
+    ours, stock = (zoo.build(model, dataset.input_shape, dataset.classes, seed=1) for _ in range(2))
+    epochs = fit(Engine(ours, Recipe(epochs=rounds + 1, schedule="constant", warmup=0.0), dataset, 1), subset=0)
+    _compile(stock)
+    next(epochs)
+    _fit_stock(stock, dataset, 1)
+    pairs = []
+    for round_ in range(rounds):
+        seconds = {}
+        for name in ("ours", "stock") if round_ % 2 else ("stock", "ours"):
+            begun = time.perf_counter()
+            next(epochs) if name == "ours" else _fit_stock(stock, dataset, 1)
+            seconds[name] = time.perf_counter() - begun
+        pairs.append(seconds)
+    ratios = sorted(pair["stock"] / pair["ours"] for pair in pairs)
+    return {
+        "what": f"{model}, default placement, fashion_mnist, {train_size or 54000} images, batch 128",
+        "ratio": statistics.median(ratios),
+        "lowest": ratios[0],
+        "highest": ratios[-1],
+        "pairs": pairs,
+    }
+
+
+def machine():
+    """What the figures were measured on."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count()}
+
+
+def _ours(model, dataset, epochs, seed):
+    recipe = Recipe(epochs=epochs, schedule="constant", warmup=0.0)
+    return 1 - list(fit(Engine(model, recipe, dataset, seed), subset=0))[-1]["val_error"] / 100
+
+
+def _stock(model, dataset, epochs, seed):
+    keras.utils.set_random_seed(seed)
+    _compile(model)
+    return _fit_stock(model, dataset, epochs).history["val_accuracy"][-1]
+
+
+def _compile(model):
+    model.compile(
+        keras.optimizers.Adam(1e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
+def _fit_stock(model, dataset, epochs):
+    return model.fit(
+        dataset.train.x,
+        dataset.train.y,
+        batch_size=128,
+        epochs=epochs,
+        validation_data=(dataset.val.x, dataset.val.y),
+        verbose=0,
+    )

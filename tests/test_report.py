@@ -1,0 +1,330 @@
+"""The report: sentences that claim no more than the figures, a picture that shows them, one safe page."""
+
+import csv
+import json
+import re
+import struct
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from trainers import figures, report, statistics
+from zoo.errors import BadInput
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+FIGURES = ["test_error", "test_loss", "test_ece"]
+RESULTS = ["model", "arm", "placement", "seed", *FIGURES, "best_epoch", "seconds"]
+CURVES = ["model", "arm", "seed", "epoch", "train_error", "val_error", "test_error", "test_loss"]
+PLACEMENTS = {"none": "", "default": "hidden=0.5"}
+
+
+def write_runs(folder, models=("mlp",), arms=("none", "default"), seeds=3, epochs=6):
+    """Files as a comparison leaves them; the arms after the first are a point better."""
+    rng = np.random.default_rng(0)
+    results, curves = [], []
+    for model in models:
+        for seed in range(seeds):
+            luck = rng.normal(0, 0.2)
+            for i, arm in enumerate(arms):
+                errors = 3 + luck - (i > 0) + 60 * np.exp(-np.arange(epochs)) + rng.normal(0, 0.1, epochs)
+                for epoch, error in enumerate(errors, start=1):
+                    curves.append([model, arm, seed, epoch, error / 2, error, error, error / 30])
+                figures_of_run = [errors[-1], errors[-1] / 30, 1.0 + luck, epochs, 2.5]
+                results.append([model, arm, PLACEMENTS.get(arm, "hidden=0.2"), seed, *figures_of_run])
+    for name, header, rows in (("results.csv", RESULTS, results), ("curves.csv", CURVES, curves)):
+        with open(folder / name, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *rows])
+    return folder
+
+
+def pair(**changes):
+    figures_of_pair = {"n": 10, "difference": -0.61, "low": -1.01, "high": -0.21, "level": 0.95}
+    figures_of_pair |= {"bootstrap_low": -0.9, "bootstrap_high": -0.3}
+    figures_of_pair |= {"variance_ratio": 0.25, "variance_p": 0.03}
+    return {"a": "none", "b": "default", **figures_of_pair, **changes}
+
+
+def png_size(data):
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", data[16:24])
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with attributes, and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page(folder, meta=None):
+    report.write(folder, meta or {})
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A finished comparison with its report, for tests that only read."""
+    folder = write_runs(tmp_path_factory.mktemp("compare"), seeds=10)
+    summary = report.write(folder, {"dataset": "digits"})
+    return folder, summary, Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+# === Sentences ===
+
+
+def test_an_interval_below_zero_is_said_to_be_lower():
+    said, interval = report.sentence(pair()).split(" (")
+    assert said == "default lowered the test error by 0.61 points against none"
+    assert interval == "95 % interval 0.21 to 1.01, 10 paired seeds)"
+
+
+def test_an_interval_above_zero_is_said_to_be_higher():
+    said, interval = report.sentence(pair(difference=0.61, low=0.21, high=1.01)).split(" (")
+    assert said == "default raised the test error by 0.61 points against none"
+    assert interval == "95 % interval 0.21 to 1.01, 10 paired seeds)"
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.3, 0.1), (-1.2, 0.0), (None, None)])
+def test_an_interval_that_holds_zero_or_does_not_exist_is_no_difference(low, high):
+    text = report.sentence(pair(low=low, high=high))
+    assert text.startswith("no difference in test error can be told from chance")
+    assert "default minus none is -0.61 points" in text
+
+
+def test_one_seed_is_not_called_a_difference():
+    found = {"a": "none", "b": "default", **statistics.paired([3.0], [1.0])}
+    assert "1 paired seed; one seed shows no spread" in report.sentence(found)
+
+
+def test_identical_arms_are_said_to_be_the_same():
+    found = statistics.paired([3.0, 4.0], [3.0, 4.0])
+    text = report.sentence({"a": "none", "b": "default", **found})
+    assert text == "default and none have the same test error at each of 2 paired seeds"
+
+
+def test_no_common_seed_says_that_nothing_can_be_said():
+    found = {"a": "none", "b": "default", **statistics.paired([], [])}
+    assert "nothing can be said" in report.sentence(found)
+
+
+def test_the_loss_has_its_own_sentence_in_nats():
+    text = report.sentence(pair(test_loss=pair(difference=0.05, low=0.01, high=0.09)), "test_loss")
+    assert text.startswith("default raised the test loss by 0.050 nats")
+
+
+def test_variance_is_called_smaller_only_when_the_test_says_so():
+    assert "scatters less" in report.variance_sentence(pair())
+    assert report.variance_sentence(pair(variance_p=0.3)).startswith("no difference in how far")
+    assert report.variance_sentence(pair(variance_p=None)).startswith("no difference in how far")
+    assert report.variance_sentence(pair(variance_ratio=None)).startswith("nothing can be said")
+
+
+def test_a_bound_near_zero_is_not_rounded_to_zero():
+    assert "interval 0.0004 to 1.01" in report.sentence(pair(high=-0.0004))
+
+
+def test_many_pairs_come_with_a_word_about_luck():
+    pairs = [pair(b=name, test_loss=pair(), test_ece=pair()) for name in ("x", "y", "z")]
+    (note,) = report.notes({"arms": {}, "pairs": pairs})
+    assert "up to 15 %" in note
+    headline = report.headline({"arms": {}, "pairs": [*pairs[:2], pair(b="z", high=0.2)]})
+    assert headline.endswith("2 lowered the test error, 1 cannot be told from chance")
+
+
+def test_runs_without_a_finite_figure_are_mentioned():
+    rows = [{"model": "mlp", "arm": "none", "seed": s, "test_error": 90.0, "test_loss": loss, "test_ece": 1.0}
+            for s, loss in enumerate((0.1, float("nan")))]  # fmt: skip
+    assert "none: 1 of its runs" in report.notes(statistics.summarise(rows))[0]
+
+
+def test_the_table_fits_a_terminal_of_80_columns_but_for_its_sentences(written):
+    text = report.table(written[1])
+    assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("- "))
+    assert "default minus none" in text
+    assert "- default lowered the test error by" in text
+
+
+# === Reading ===
+
+
+def test_numbers_are_parsed_and_names_are_not(tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text("arm,seed,test_error,val_error\n1,2,3.5,\n")
+    assert report.read_csv(file) == [{"arm": "1", "seed": 2, "test_error": 3.5, "val_error": None}]
+
+
+def test_a_torn_last_row_is_left_out(tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text("arm,seed,test_error\nnone,0,3.5\nnone,1")
+    assert len(report.read_csv(file)) == 1
+
+
+def test_a_file_that_is_missing_or_broken_is_bad_input(tmp_path):
+    with pytest.raises(BadInput, match="does not exist"):
+        report.read_csv(tmp_path / "results.csv")
+    (tmp_path / "x.csv").write_text("arm,seed\nnone\nnone,1\n")
+    with pytest.raises(BadInput, match="row 1 has 1 cells"):
+        report.read_csv(tmp_path / "x.csv")
+
+
+# === The picture ===
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 6])
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(("models", "arms"), [(1, 1), (1, 2), (2, 6)])
+def test_the_picture_has_a_row_a_model_and_a_size_for_a_readme(tmp_path, epochs, seeds, models, arms):
+    names = ("none", "default", "_hidden", "$x$", "a" * 90, "six")[:arms]
+    write_runs(tmp_path, ("mlp", "cnn")[:models], names, seeds, epochs)
+    figure = figures.bands(report.read_csv(tmp_path / "curves.csv"), "digits")
+    assert len(figure.axes) == 2 * models
+    assert figure.get_size_inches()[0] * figures.DPI == 1600
+
+
+def test_the_picture_is_drawn_at_readme_width(written):
+    assert png_size((written[0] / "bands.png").read_bytes()) == (1600, 700)
+
+
+def test_the_first_epochs_do_not_squash_the_last_and_the_last_are_never_cut(tmp_path):
+    curves = report.read_csv(write_runs(tmp_path, epochs=20) / "curves.csv")
+    low, high = figures.bands(curves).axes[0].get_ylim()
+    ends = [row["test_error"] for row in curves if row["epoch"] == 20]
+    assert low <= min(ends) < max(ends) <= high < 10
+    assert "are cut off" in figures.bands(curves).axes[0].get_title(loc="left")
+
+
+def test_a_band_reaches_from_the_lowest_to_the_highest_run():
+    rows = [{"model": "mlp", "arm": "none", "seed": s, "epoch": e, "test_error": 2.0 + s, "test_loss": 0.1}
+            for s in (0, 1, 2) for e in (1, 2)]  # fmt: skip
+    (band,) = figures.bands(rows).axes[0].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (2.0, 4.0)
+
+
+def test_a_band_ends_with_the_first_run_that_stops():
+    rows = [{"model": "mlp", "arm": "none", "seed": s, "epoch": e, "test_error": 2.0 + s, "test_loss": 0.1}
+            for s, last in ((0, 3), (1, 5)) for e in range(1, last + 1)]  # fmt: skip
+    (band,) = figures.bands(rows).axes[0].collections
+    assert band.get_paths()[0].vertices[:, 0].max() == 3
+
+
+def test_a_loss_that_is_not_finite_leaves_a_gap_and_no_warning(tmp_path):
+    curves = report.read_csv(write_runs(tmp_path) / "curves.csv")
+    for row in curves:
+        if row["seed"] == 1:
+            row["test_loss"] = float("inf") if row["epoch"] % 2 else float("nan")
+    figures.bands(curves).canvas.draw()
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    report.write(write_runs(tmp_path), {})
+    assert dict(matplotlib.rcParams) == before
+
+
+# === The page and the files ===
+
+
+def test_summary_json_is_what_was_summarised(written):
+    folder, summary, _ = written
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert set(summary) == {"arms", "pairs"}
+
+
+def test_only_the_three_files_are_left_behind(written):
+    names = {path.name for path in written[0].iterdir()} - {"results.csv", "curves.csv"}
+    assert names == {"summary.json", "bands.png", "report.html"}
+
+
+def test_the_page_needs_nothing_from_elsewhere(written):
+    folder, _, found = written
+    for _, attributes in found.tags:
+        for name in ("src", "srcset", "href"):
+            assert attributes.get(name, "data:").startswith("data:")
+    assert not found.all("script")
+    assert not re.search(r"url\(|@import", (folder / "report.html").read_text())
+
+
+def test_the_headline_is_the_answer(written):
+    assert "Placement default lowered the test error by" in written[2].text
+
+
+def test_every_picture_has_a_text_in_its_place(written):
+    pictures = written[2].all("img")
+    assert len(pictures) == 2
+    assert all("mean" in picture["alt"] for picture in pictures)
+
+
+def test_what_was_run_and_what_failed_is_on_the_page(tmp_path):
+    meta = {
+        "sizes": {"train": 1077, "test": 360},
+        "placements": {"mlp/none": "no dropout", "mlp/default": "hidden=0.5"},
+        "recipes": {"mlp/none": {"learning_rate": 0.001}, "mlp/default": {"learning_rate": 0.003}},
+        "command": "python -m trainers compare",
+        "versions": {"keras": "3.11.3"},
+        "seconds": 12.3,
+        "failed": [{"model": "mlp", "arm": "none", "seed": 7, "message": "out of memory"}],
+    }
+    text = page(write_runs(tmp_path), meta).text
+    for expected in ("hidden=0.5", "3.11.3", "0.003", "mlp/none, seed 7", "out of memory", meta["command"]):
+        assert expected in text
+    assert "(binomial)" in text
+
+
+def test_names_and_messages_cannot_become_markup(tmp_path):
+    evil = "<script>alert(1)</script>"
+    write_runs(tmp_path, arms=("none", evil))
+    meta = dict.fromkeys(("dataset", "command", "note", "about", "machine"), evil)
+    meta["versions"] = {evil: evil}
+    meta["failed"] = [{"arm": evil, "seed": evil, "message": evil}]
+    found = page(tmp_path, meta)
+    assert not found.all("script")
+    assert found.text.count(evil) > 5
+
+
+def test_tables_scroll_inside_their_box(written):
+    found = written[2]
+    assert len(found.all("table")) == sum("scroll" in tag.get("class", "") for tag in found.all("div"))
+
+
+@pytest.mark.parametrize("runs", [{"seeds": 1, "epochs": 1}, {"arms": ("none",)}, {"seeds": 0}])
+def test_few_runs_still_make_a_page(tmp_path, runs):
+    found = page(write_runs(tmp_path, **runs))
+    assert found.all("h1")
+    assert not re.search(r"\b(nan|None|null)\b", found.text)
+
+
+def test_without_curves_no_picture_of_an_earlier_time_stays(tmp_path):
+    report.write(write_runs(tmp_path), {})
+    (tmp_path / "curves.csv").unlink()
+    report.write(tmp_path, {})
+    assert not (tmp_path / "bands.png").exists()
+
+
+def test_curves_of_unfinished_runs_are_not_drawn(tmp_path):
+    write_runs(tmp_path)
+    rows = report.read_csv(tmp_path / "results.csv")
+    arms = statistics.by_arm([row for row in rows if row["arm"] == "none"])
+    drawn = figures.pngs({"arms": {}, "pairs": []}, arms, [{**row, "arm": "gone"} for row in rows])
+    assert drawn == {}
+
+
+def test_the_control_is_the_first_placement_of_meta_whatever_ended_first(tmp_path):
+    write_runs(tmp_path)
+    meta = {"placements": {"mlp/default": "hidden=0.5", "mlp/none": "no dropout"}}
+    assert [(p["a"], p["b"]) for p in report.write(tmp_path, meta)["pairs"]] == [("default", "none")]

@@ -1,0 +1,229 @@
+"""The pictures of a comparison, drawn without pyplot, so that no global state is touched."""
+
+import io
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+# Okabe & Ito: told apart by colour-blind readers. Black last, it looks like an axis.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DPI = 160
+DASHES = ("-", "--", ":")
+PANELS = (("test_error", "test error (per cent)"), ("test_loss", "test loss (nats)"))
+
+
+def pngs(summary: dict, arms: dict, curves: list[dict], dataset: str = "") -> dict:
+    """The pictures of a comparison as PNG files: `wide` and `narrow` bands, `differences`.
+
+    `arms` is what `statistics.by_arm` returns. Without curves of finished runs there are
+    no bands, without two paired seeds no differences.
+
+    >>> pngs({"arms": {}, "pairs": []}, {}, [])
+    {}
+    """
+    # Runs that did not finish are no part of the comparison; arms come in its order.
+    places = {
+        (model, row["arm"], seed): place
+        for place, (model, runs) in enumerate(arms.values())
+        for seed, row in runs.items()
+    }
+    finished = [row for row in curves if (row["model"], row["arm"], row["seed"]) in places]
+    finished.sort(key=lambda row: places[row["model"], row["arm"], row["seed"]])
+    drawn = {}
+    if finished:
+        drawn = {"wide": bands(finished, dataset), "narrow": bands(finished, dataset, narrow=True)}
+    values = {(p["a"], p["b"]): _paired(arms[p["a"]][1], arms[p["b"]][1]) for p in summary["pairs"]}
+    if any(len(found) > 1 for found in values.values()):
+        drawn["differences"] = differences(summary, values)
+    return {name: _png(figure) for name, figure in drawn.items()}
+
+
+def bands(curves: list[dict], dataset: str = "", narrow: bool = False) -> Figure:
+    """Test error (per cent) and test loss (nats) against epoch: a line a run, a band an arm.
+
+    `curves` are the rows of curves.csv, numbers parsed; a row of panels is drawn for each
+    model. The band is the range over the seeds, the thick line their mean; both end where
+    the first run of the arm ends, because the runs that go on longer are not a fair sample.
+    `narrow` puts the panels below each other, for a telephone.
+
+    >>> rows = [{"model": "mlp", "arm": "none", "seed": 1, "epoch": 1, "test_error": 5.0, "test_loss": 0.2}]
+    >>> len(bands(rows).axes)
+    2
+    """
+    models = list(dict.fromkeys(row["model"] for row in curves))
+    arms = list(dict.fromkeys(row["arm"] for row in curves))
+    rows, columns = (2 * len(models), 1) if narrow else (len(models), 2)
+    size = (5.0, 0.9 + 3.1 * rows) if narrow else (10.0, 0.775 + 3.6 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).reshape(len(models), 2)
+    for model, row in zip(models, axes, strict=True):
+        for (key, label), ax in zip(PANELS, row, strict=True):
+            runs = _runs([r for r in curves if r["model"] == model], key)
+            _plain(ax, "y")
+            _panel(ax, runs, arms)
+            ax.set_ylabel(label)
+            ax.set_xlabel("epoch")
+            name = f"{_short(model)}: " if len(models) > 1 else ""
+            title = f"{name}{label.split(' (')[0]}{_cut(ax, runs)}"
+            ax.set_title(title, loc="left", fontsize=10, parse_math=False)
+    _frame(figure, curves, arms, models, dataset, narrow)
+    return figure
+
+
+def differences(summary: dict, paired_values: dict) -> Figure:
+    """Every paired difference in test error as a dot, with the mean and its t interval.
+
+    `paired_values` is `{(a, b): [(seed, value of a, value of b), ...]}`, in points.
+    Pairs without a value are left out.
+
+    >>> pair = {"a": "none", "b": "default", "difference": -1.0, "low": None, "high": None}
+    >>> len(differences({"pairs": [pair]}, {("none", "default"): [(1, 3.0, 2.0)]}).axes)
+    1
+    """
+    pairs = [pair for pair in summary["pairs"] if paired_values.get((pair["a"], pair["b"]))]
+    figure = Figure(figsize=(5.6, 1.1 + 0.75 * len(pairs)), layout="constrained")
+    ax = figure.subplots()
+    _plain(ax, "x")
+    ax.margins(x=0.08)
+    for y, pair in enumerate(pairs):
+        values = np.array([b - a for _, a, b in paired_values[pair["a"], pair["b"]]], float)
+        # Equal differences (test errors come in steps) are stacked, not hidden.
+        rank = _rank(values)
+        heights = y - 0.12 - min(0.09, 0.5 / max(1, rank.max())) * rank
+        ax.scatter(values, heights, s=18, color=COLOURS[1], alpha=0.8, linewidths=0)
+        if pair["low"] is not None:
+            ax.plot([pair["low"], pair["high"]], [y + 0.14] * 2, color="#222222", linewidth=2.5)
+        ax.plot(pair["difference"], y + 0.14, "D", color="#222222", markersize=6)
+    ax.axvline(0, color="#666666", linewidth=1)
+    labels = [f"{_short(pair['b'], 24)}\nminus {_short(pair['a'], 18)}" for pair in pairs]
+    ax.set_yticks(range(len(pairs)), labels)
+    for text in ax.get_yticklabels():
+        text.set_parse_math(False)
+    ax.set_ylim(len(pairs) - 0.5, -0.75)
+    ax.set_xlabel("difference in test error (points); left of 0 is better")
+    return figure
+
+
+def _runs(rows: list[dict], key: str) -> dict:
+    """`{arm: [(epochs, values) of each run]}`; what is not finite becomes a gap in the line."""
+    runs = {}
+    for row in rows:
+        value = row[key]
+        value = value if isinstance(value, int | float) and math.isfinite(value) else math.nan
+        # A dictionary by epoch: an epoch written twice (a resumed run) counts once.
+        runs.setdefault(row["arm"], {}).setdefault(row["seed"], {})[row["epoch"]] = value
+    return {arm: [_line(run) for run in seeds.values()] for arm, seeds in runs.items()}
+
+
+def _line(run: dict) -> tuple:
+    epochs = sorted(run)
+    return np.array(epochs), np.array([run[epoch] for epoch in epochs], float)
+
+
+def _plain(ax, grid: str) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis=grid, color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def _cut(ax, runs: dict) -> str:
+    """A word about what lies above the panel, for a curve that is cut must be said to be cut."""
+    values = np.concatenate([values for lines in runs.values() for _, values in lines])
+    peak = np.max(values[np.isfinite(values)], initial=0.0)
+    return f" (values up to {peak:.3g} are cut off)" if peak > ax.get_ylim()[1] else ""
+
+
+def _panel(ax, runs: dict, arms: list) -> None:
+    faint = min(1.0, 3 / len(arms))  # many arms lie on top of each other; their means must stay visible
+    for arm, lines in runs.items():
+        colour, dash = _look(arms.index(arm))
+        for epochs, values in lines:
+            ax.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.45 * faint)
+        shared = sorted(set.intersection(*(set(epochs.tolist()) for epochs, _ in lines)))
+        if not shared:
+            continue
+        inside = np.array([values[np.isin(epochs, shared)] for epochs, values in lines])
+        ax.fill_between(shared, inside.min(0), inside.max(0), color=colour, alpha=0.16 * faint, linewidth=0)
+        marker = "o" if len(shared) == 1 else None
+        ax.plot(shared, inside.mean(0), color=colour, linewidth=2.4, linestyle=dash, marker=marker)
+    last = max(epochs[-1] for lines in runs.values() for epochs, _ in lines)
+    ax.set_xlim((0.5, 1.5) if last == 1 else (1, last + 0.01 * (last - 1)))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set_ylim(*_limits([line for lines in runs.values() for line in lines]))
+
+
+def _limits(lines: list) -> tuple:
+    """Limits that show where the runs end up, not where they began.
+
+    Taken from the second half of each run; no run's last value is ever outside.
+    """
+    late = np.concatenate([values[len(values) // 2 :] for _, values in lines])
+    ends = np.array([values[-1] for _, values in lines])
+    late, ends = late[np.isfinite(late)], ends[np.isfinite(ends)]
+    if not late.size:
+        return 0.0, 1.0
+    low = min(late.min(), *ends) if ends.size else late.min()
+    high = max(np.quantile(late, 0.98), *ends) if ends.size else np.quantile(late, 0.98)
+    spread = (high - low) or abs(high) * 0.1 or 1.0
+    # More room above than below: a part of the way down belongs to the picture.
+    return max(0.0, low - 0.12 * spread) if low >= 0 else low - 0.12 * spread, high + 0.3 * spread
+
+
+def _frame(figure, curves, arms, models, dataset, narrow) -> None:
+    """Title and legend; the legend stands below the panels, where no line can pass."""
+    seeds = [len({r["seed"] for r in curves if (r["model"], r["arm"]) == key}) for key in _keys(curves)]
+    count = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+    plural = "" if max(seeds) == 1 else "s"
+    joint = ",\n" if narrow else ", "
+    where = f" on {_short(dataset, 30)}" if dataset else ""
+    title = f"Test error and loss: {_short(', '.join(models), 40)}{where}{joint}{count} seed{plural} an arm"
+    figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
+    looks = [_look(i) for i in range(len(arms))]
+    handles = [Line2D([], [], color=colour, linestyle=dash, linewidth=2.4) for colour, dash in looks]
+    longest = max(len(_short(arm)) for arm in arms)
+    columns = max(1, min(len(arms), (45 if narrow else 110) // (longest + 7)))
+    legend = figure.legend(
+        handles,
+        [str(i) for i in range(len(arms))],
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        title="thin: a run; filled: from lowest to highest run; thick: mean",
+        title_fontsize=9,
+    )
+    # Set afterwards: a label that begins with "_" would be skipped, "$" read as mathematics.
+    for text, arm in zip(legend.get_texts(), arms, strict=True):
+        text.set_parse_math(False)
+        text.set_text(_short(arm))
+
+
+def _paired(a: dict, b: dict) -> list:
+    pairs = [(seed, a[seed]["test_error"], b[seed]["test_error"]) for seed in sorted(a.keys() & b.keys())]
+    return [pair for pair in pairs if all(x is not None and math.isfinite(x) for x in pair[1:])]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _keys(curves: list[dict]) -> list:
+    return list(dict.fromkeys((row["model"], row["arm"]) for row in curves))
+
+
+def _look(index: int) -> tuple:
+    return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
+
+
+def _rank(values: np.ndarray) -> np.ndarray:
+    """For each value, how many equal ones came before it."""
+    rounded = np.round(values, 6)
+    return np.array([int((rounded[:i] == v).sum()) for i, v in enumerate(rounded)])
+
+
+def _short(text: str, length: int = 40) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,235 @@
+"""The training loop: whole epochs in one compiled call, Keras' callbacks around them.
+
+Stock `fit` returns to Python after every step; on small models that costs more than
+the arithmetic. Here shuffling is a permutation handed to one `tf.function`, which
+gathers, steps and sums until the epoch ends. An epoch that takes long is cut into calls
+of about a second, so that progress shows and Ctrl-C is heard; the cuts change no bit of
+the weights.
+"""
+
+import math
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo import metrics
+from zoo.errors import RunFailed
+from zoo.seeds import seed_for
+
+CALL_SECONDS = 1.0  # about how long one compiled call may take
+EVALUATION_BATCH = 256
+SUBSET = 2000  # training examples on which the loss in inference mode is reported
+
+
+class Engine:
+    """A model, its optimiser and its data, compiled: what a checkpoint has to hold.
+
+    The order of the data in an epoch is a function of `(seed, epoch)`, so that two
+    arms of a comparison see the same batches, and a resumed run the same as one that
+    was never stopped.
+    """
+
+    def __init__(self, model, recipe, dataset, seed):
+        self.model, self.recipe, self.dataset, self.seed = model, recipe, dataset, seed
+        self.batch = recipe.batch_size
+        self.steps = math.ceil(len(dataset.train) / self.batch)
+        recipe.constrain(model)
+        model.compile(
+            optimizer=recipe.make_optimizer(self.steps * recipe.epochs),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=False,
+        )
+        self.optimizer = model.optimizer
+        self.optimizer.build(model.trainable_variables)
+        images = dataset.kind == "image"
+        self.augmentation = recipe.make_augmentation(dataset.input_shape, dataset.flip, seed) if images else None
+        self._source = (_Streamed if hasattr(dataset.train, "batches") else _InMemory)(self)
+        self._rate = None  # steps per second, once known
+        self._predict = tf.function(lambda x: model(self._floats(x), training=False), reduce_retracing=True)
+        self._predict_all = tf.function(self._predicted, reduce_retracing=True)
+
+    def variables(self):
+        """All that training changes: weights, statistics, optimiser, every seed generator."""
+        extra = self.augmentation.variables if self.augmentation else []
+        return [*self.model.variables, *self.optimizer.variables, *extra]
+
+    def train_epoch(self, epoch, on_progress=None):
+        """Train for one epoch. Returns mean loss (nats) and error (per cent), dropout on."""
+        call, begun = self._source.epoch(epoch), time.perf_counter()
+        loss, wrong, done = 0.0, 0, 0
+        while done < self.steps:
+            # The first call is short: it traces, and measures nothing yet.
+            size = max(1, round(self._rate * CALL_SECONDS)) if self._rate else min(self.steps, 16)
+            until, start = min(self.steps, done + size), time.perf_counter()
+            part_loss, part_wrong = call(done, until)
+            loss, wrong = loss + float(part_loss), wrong + int(part_wrong)
+            if not math.isfinite(loss):
+                raise RunFailed(
+                    f"the training loss became {loss} in epoch {epoch}, step {until} of {self.steps}; "
+                    "a lower --learning-rate, or --warmup, is the usual cure"
+                )
+            if done or epoch > 1:
+                self._rate = (until - done) / (time.perf_counter() - start)
+            done = until
+            if on_progress:
+                on_progress(epoch, done / self.steps, time.perf_counter() - begun)
+        n = len(self.dataset.train)
+        return loss / n, 100.0 * wrong / n
+
+    def logits(self, part):
+        """Logits `(examples, classes)` of a part of the data, in inference mode."""
+        if hasattr(part, "batches"):
+            return np.concatenate([self._predict(x) for x, _ in part.batches(EVALUATION_BATCH)])
+        return self._predict_all(part.x).numpy()
+
+    def evaluate(self, part):
+        """Error (per cent), loss (nats) and calibration error (per cent) in inference mode."""
+        return metrics.summary(self.logits(part), part.y)
+
+    # === Compiled ===
+
+    def step(self, x, y):
+        """One optimiser step on a batch; the sums of its losses and of its errors."""
+        x, model = self._floats(x), self.model
+        if self.augmentation is not None:
+            x = self.augmentation(x, training=True)
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            losses = self._losses(y, logits)
+            objective = self.optimizer.scale_loss(tf.reduce_mean(losses) + sum(model.losses))
+        gradients = tape.gradient(objective, model.trainable_variables)
+        self.optimizer.apply(gradients, model.trainable_variables)
+        wrong = tf.argmax(logits, axis=-1, output_type=y.dtype) != y
+        return tf.cast(tf.reduce_sum(losses), tf.float64), tf.reduce_sum(tf.cast(wrong, tf.int64))
+
+    def _losses(self, y, logits):
+        if not self.recipe.label_smoothing:
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+        classes, smoothing = logits.shape[-1], self.recipe.label_smoothing
+        target = tf.one_hot(y, classes) * (1 - smoothing) + smoothing / classes
+        return tf.nn.softmax_cross_entropy_with_logits(target, logits)
+
+    def _floats(self, x):
+        return tf.cast(x, tf.float32) if self.dataset.kind == "image" else x
+
+    def _predicted(self, x):
+        count = (tf.shape(x)[0] + EVALUATION_BATCH - 1) // EVALUATION_BATCH
+        classes = self.model.output_shape[-1]
+        chunks = tf.TensorArray(tf.float32, size=count, element_shape=(None, classes), infer_shape=False)
+        for i in tf.range(count):
+            rows = self._floats(x[i * EVALUATION_BATCH : (i + 1) * EVALUATION_BATCH])
+            chunks = chunks.write(i, self.model(rows, training=False))
+        return chunks.concat()
+
+
+class _InMemory:
+    """Batches gathered by index from arrays that lie in memory as they came (uint8, int32)."""
+
+    def __init__(self, engine):
+        self._engine = engine
+        x, y, batch = tf.constant(engine.dataset.train.x), tf.constant(engine.dataset.train.y), engine.batch
+
+        def steps(order, first, last):
+            loss, wrong = tf.zeros((), tf.float64), tf.zeros((), tf.int64)
+            for i in tf.range(first, last):
+                index = order[i * batch : (i + 1) * batch]
+                step_loss, step_wrong = engine.step(tf.gather(x, index), tf.gather(y, index))
+                loss, wrong = loss + step_loss, wrong + step_wrong
+            return loss, wrong
+
+        self._steps = tf.function(steps)
+
+    def epoch(self, epoch):
+        engine = self._engine
+        rng = np.random.default_rng(seed_for(engine.seed, f"order/{epoch}"))
+        order = tf.constant(rng.permutation(len(engine.dataset.train)).astype(np.int32))
+        return lambda first, last: self._steps(order, tf.constant(first), tf.constant(last))
+
+
+class _Streamed:
+    """Batches as `tf.data` delivers them, for sets that do not fit in memory."""
+
+    def __init__(self, engine):
+        self._engine = engine
+
+        def steps(iterator, first, last):
+            loss, wrong = tf.zeros((), tf.float64), tf.zeros((), tf.int64)
+            for _ in tf.range(first, last):
+                x, y = next(iterator)
+                step_loss, step_wrong = engine.step(x, y)
+                loss, wrong = loss + step_loss, wrong + step_wrong
+            return loss, wrong
+
+        self._steps = tf.function(steps, reduce_retracing=True)
+
+    def epoch(self, epoch):
+        engine = self._engine
+        iterator = iter(engine.dataset.train.batches(engine.batch, seed=engine.seed, epoch=epoch))
+        return lambda first, last: self._steps(iterator, tf.constant(first), tf.constant(last))
+
+
+def fit(engine, callbacks=(), resume=None, on_progress=None, track_test=False, subset=SUBSET):
+    """Train `engine`, yielding a row per epoch: a dictionary with the columns of `history.csv`.
+
+    When a row is yielded, everything in the engine and the callbacks belongs to the end
+    of that epoch: the moment to take a checkpoint. `resume` is a `checkpoint.State` to
+    begin from. With `track_test` the row also holds the test part's figures, for plots.
+    `subset` is the number of training examples looked at in inference mode; 0 for none.
+
+    `callbacks` are Keras callbacks. They hear of epochs with Keras' own names in `logs`
+    (`loss`, `accuracy`, `val_loss`, `val_accuracy`) and ours (`val_error`, ...); of
+    batches once an epoch, as with stock `fit` and `steps_per_execution` set to an epoch.
+
+    Raises `RunFailed` when a loss is no longer finite.
+    """
+    model, recipe, data = engine.model, engine.recipe, engine.dataset
+    listeners = keras.callbacks.CallbackList(
+        list(callbacks), model=model, epochs=recipe.epochs, steps=engine.steps, verbose=0
+    )
+    seen_again = _subset(data.train, subset) if subset else None
+    model.stop_training = False
+    listeners.on_train_begin()
+    epoch = resume.restore(engine, callbacks) if resume else 0
+    while epoch < recipe.epochs and not model.stop_training:
+        epoch, begun = epoch + 1, time.perf_counter()
+        listeners.on_epoch_begin(epoch - 1)
+        listeners.on_train_batch_begin(0)
+        loss, error = engine.train_epoch(epoch, on_progress)
+        trained = time.perf_counter() - begun
+        row = {"epoch": epoch, "train_loss": loss, "train_error": error}
+        if seen_again is not None:
+            seen = engine.evaluate(seen_again)
+            row |= {"train_loss_inference": seen["loss"], "train_error_inference": seen["error"]}
+        for name, part in [("val", data.val)] + ([("test", data.test)] if track_test else []):
+            seen = engine.evaluate(part)
+            row |= {f"{name}_loss": seen["loss"], f"{name}_error": seen["error"]}
+        if not math.isfinite(row["val_loss"]):
+            raise RunFailed(f"the validation loss became {row['val_loss']} in epoch {epoch}; lower --learning-rate")
+        row |= {"seconds": time.perf_counter() - begun, "train_seconds": trained}
+        logs = _logs(row)
+        listeners.on_train_batch_end(engine.steps - 1, {"loss": loss, "accuracy": logs["accuracy"]})
+        listeners.on_epoch_end(epoch - 1, logs)
+        yield row
+    listeners.on_train_end()
+
+
+def _logs(row):
+    """A row under the names that Keras' callbacks know, beside its own."""
+    return {
+        "loss": row["train_loss"],
+        "accuracy": 1 - row["train_error"] / 100,
+        "val_accuracy": 1 - row["val_error"] / 100,
+        **{key: value for key, value in row.items() if key not in ("epoch", "seconds", "train_seconds")},
+    }
+
+
+def _subset(part, size):
+    """The training examples that are also looked at in inference mode; equal in every run."""
+    if hasattr(part, "batches"):
+        return part.head(min(size, len(part)))
+    if len(part) <= size:
+        return part
+    index = np.sort(np.random.default_rng(0).choice(len(part), size, replace=False))
+    return type(part)(part.x[index], part.y[index])

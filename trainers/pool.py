@@ -1,0 +1,120 @@
+"""Many runs over many processes: threads divided, failures kept apart, nobody left behind."""
+
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+from zoo.errors import BadInput, RunFailed
+
+ATTEMPTS = 2  # how often the jobs of a killed worker are tried again
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: what it is called, its plan as JSON, and its folder."""
+
+    model: str
+    arm: str
+    seed: int
+    plan: dict
+    folder: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A job's end: the contents of `metrics.json`, or the message it failed with."""
+
+    job: Job
+    metrics: dict | None = None
+    message: str | None = None
+
+
+def share(workers, jobs, threads=None):
+    """(processes, threads of each) for `jobs` runs on this machine's cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = max(1, min(workers or cores, jobs))
+    return workers, threads or max(1, cores // workers)
+
+
+def carry_out(jobs, workers, threads, **options):
+    """Run all `jobs` in `workers` processes, yielding each `Outcome` as it comes.
+
+    A run that fails is reported and the others go on. When a worker is killed (by the
+    system, for want of memory), the unfinished jobs are tried again, then given up.
+    `options` go to `trainers.train.run`.
+    """
+    import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    pending, crashes = {job.folder: job for job in jobs}, 0
+    while pending:
+        tasks = [joblib.delayed(_one)(job, os.getpid(), threads, options) for job in pending.values()]
+        try:
+            pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
+            for outcome in pool(tasks):
+                pending.pop(outcome.job.folder)
+                yield outcome
+        except TerminatedWorkerError:
+            crashes += 1
+            if crashes > ATTEMPTS:
+                message = f"its process was killed {crashes} times; fewer --workers need less memory"
+                yield from (Outcome(job, message=message) for job in pending.values())
+                return
+        except (KeyboardInterrupt, GeneratorExit):
+            joblib.externals.loky.get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            raise
+
+
+def _one(job, parent, threads, options):
+    """One job, in a worker process."""
+    from trainers import folder, train
+    from trainers.plan import Plan
+
+    if os.getpid() != parent:
+        _end_with(parent)
+    try:
+        with folder.claimed(job.folder, resume=True, patience=10):
+            metrics = train.run(
+                Plan.from_json(job.plan), job.folder, threads=threads, quiet=True, load=_load, **options
+            )
+        return Outcome(job, metrics)
+    except (BadInput, RunFailed) as error:
+        return Outcome(job, message=str(error))
+    except Exception as error:  # one run's fault, whatever it is, must not end the others
+        return Outcome(job, message=f"{type(error).__name__}: {error}")
+    finally:
+        if "keras" in sys.modules:
+            sys.modules["keras"].backend.clear_session()
+        gc.collect()
+
+
+def _end_with(parent, watching=[]):  # noqa: B006 - remembers that this process watches already
+    """End this process when its parent has gone, even by `kill -9`; Ctrl-C is the parent's to hear."""
+    if watching:
+        return
+    watching.append(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+_loaded = {}  # the data set of the last job, which the next one will most likely want again
+
+
+def _load(name, **options):
+    from zoo import data
+
+    key = (name, tuple(sorted(options.items())))
+    if key not in _loaded:
+        _loaded.clear()
+        _loaded[key] = data.load(name, **options)
+    return _loaded[key]
