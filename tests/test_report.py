@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from trainers import figures, report, statistics
+from trainers import figures, report, statistics, wording
+from trainers.folder import read_csv
 from zoo.errors import BadInput
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -86,72 +87,72 @@ def written(tmp_path_factory):
 
 
 def test_an_interval_below_zero_is_said_to_be_lower():
-    said, interval = report.sentence(pair()).split(" (")
+    said, interval = wording.sentence(pair()).split(" (")
     assert said == "default lowered the test error by 0.61 points against none"
     assert interval == "95 % interval 0.21 to 1.01, 10 paired seeds)"
 
 
 def test_an_interval_above_zero_is_said_to_be_higher():
-    said, interval = report.sentence(pair(difference=0.61, low=0.21, high=1.01)).split(" (")
+    said, interval = wording.sentence(pair(difference=0.61, low=0.21, high=1.01)).split(" (")
     assert said == "default raised the test error by 0.61 points against none"
     assert interval == "95 % interval 0.21 to 1.01, 10 paired seeds)"
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1.3, 0.1), (-1.2, 0.0), (None, None)])
 def test_an_interval_that_holds_zero_or_does_not_exist_is_no_difference(low, high):
-    text = report.sentence(pair(low=low, high=high))
+    text = wording.sentence(pair(low=low, high=high))
     assert text.startswith("no difference in test error can be told from chance")
     assert "default minus none is -0.61 points" in text
 
 
 def test_one_seed_is_not_called_a_difference():
     found = {"a": "none", "b": "default", **statistics.paired([3.0], [1.0])}
-    assert "1 paired seed; one seed shows no spread" in report.sentence(found)
+    assert "1 paired seed; one seed shows no spread" in wording.sentence(found)
 
 
 def test_identical_arms_are_said_to_be_the_same():
     found = statistics.paired([3.0, 4.0], [3.0, 4.0])
-    text = report.sentence({"a": "none", "b": "default", **found})
+    text = wording.sentence({"a": "none", "b": "default", **found})
     assert text == "default and none have the same test error at each of 2 paired seeds"
 
 
 def test_no_common_seed_says_that_nothing_can_be_said():
     found = {"a": "none", "b": "default", **statistics.paired([], [])}
-    assert "nothing can be said" in report.sentence(found)
+    assert "nothing can be said" in wording.sentence(found)
 
 
 def test_the_loss_has_its_own_sentence_in_nats():
-    text = report.sentence(pair(test_loss=pair(difference=0.05, low=0.01, high=0.09)), "test_loss")
+    text = wording.sentence(pair(test_loss=pair(difference=0.05, low=0.01, high=0.09)), "test_loss")
     assert text.startswith("default raised the test loss by 0.050 nats")
 
 
 def test_variance_is_called_smaller_only_when_the_test_says_so():
-    assert "scatters less" in report.variance_sentence(pair())
-    assert report.variance_sentence(pair(variance_p=0.3)).startswith("no difference in how far")
-    assert report.variance_sentence(pair(variance_p=None)).startswith("no difference in how far")
-    assert report.variance_sentence(pair(variance_ratio=None)).startswith("nothing can be said")
+    assert "scatters less" in wording.variance_sentence(pair())
+    assert wording.variance_sentence(pair(variance_p=0.3)).startswith("no difference in how far")
+    assert wording.variance_sentence(pair(variance_p=None)).startswith("no difference in how far")
+    assert wording.variance_sentence(pair(variance_ratio=None)).startswith("nothing can be said")
 
 
 def test_a_bound_near_zero_is_not_rounded_to_zero():
-    assert "interval 0.0004 to 1.01" in report.sentence(pair(high=-0.0004))
+    assert "interval 0.0004 to 1.01" in wording.sentence(pair(high=-0.0004))
 
 
 def test_many_pairs_come_with_a_word_about_luck():
     pairs = [pair(b=name, test_loss=pair(), test_ece=pair()) for name in ("x", "y", "z")]
-    (note,) = report.notes({"arms": {}, "pairs": pairs})
+    (note,) = wording.notes({"arms": {}, "pairs": pairs})
     assert "up to 15 %" in note
-    headline = report.headline({"arms": {}, "pairs": [*pairs[:2], pair(b="z", high=0.2)]})
+    headline = wording.headline({"arms": {}, "pairs": [*pairs[:2], pair(b="z", high=0.2)]})
     assert headline.endswith("2 lowered the test error, 1 cannot be told from chance")
 
 
 def test_runs_without_a_finite_figure_are_mentioned():
     rows = [{"model": "mlp", "arm": "none", "seed": s, "test_error": 90.0, "test_loss": loss, "test_ece": 1.0}
             for s, loss in enumerate((0.1, float("nan")))]  # fmt: skip
-    assert "none: 1 of its runs" in report.notes(statistics.summarise(rows))[0]
+    assert "none: 1 of its runs" in wording.notes(statistics.summarise(rows))[0]
 
 
 def test_the_table_fits_a_terminal_of_80_columns_but_for_its_sentences(written):
-    text = report.table(written[1])
+    text = wording.table(written[1])
     assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("- "))
     assert "default minus none" in text
     assert "- default lowered the test error by" in text
@@ -163,21 +164,21 @@ def test_the_table_fits_a_terminal_of_80_columns_but_for_its_sentences(written):
 def test_numbers_are_parsed_and_names_are_not(tmp_path):
     file = tmp_path / "x.csv"
     file.write_text("arm,seed,test_error,val_error\n1,2,3.5,\n")
-    assert report.read_csv(file) == [{"arm": "1", "seed": 2, "test_error": 3.5, "val_error": None}]
+    assert read_csv(file) == [{"arm": "1", "seed": 2, "test_error": 3.5, "val_error": None}]
 
 
 def test_a_torn_last_row_is_left_out(tmp_path):
     file = tmp_path / "x.csv"
     file.write_text("arm,seed,test_error\nnone,0,3.5\nnone,1")
-    assert len(report.read_csv(file)) == 1
+    assert len(read_csv(file)) == 1
 
 
 def test_a_file_that_is_missing_or_broken_is_bad_input(tmp_path):
     with pytest.raises(BadInput, match="does not exist"):
-        report.read_csv(tmp_path / "results.csv")
+        read_csv(tmp_path / "results.csv")
     (tmp_path / "x.csv").write_text("arm,seed\nnone\nnone,1\n")
     with pytest.raises(BadInput, match="row 1 has 1 cells"):
-        report.read_csv(tmp_path / "x.csv")
+        read_csv(tmp_path / "x.csv")
 
 
 # === The picture ===
@@ -189,7 +190,7 @@ def test_a_file_that_is_missing_or_broken_is_bad_input(tmp_path):
 def test_the_picture_has_a_row_a_model_and_a_size_for_a_readme(tmp_path, epochs, seeds, models, arms):
     names = ("none", "default", "_hidden", "$x$", "a" * 90, "six")[:arms]
     write_runs(tmp_path, ("mlp", "cnn")[:models], names, seeds, epochs)
-    figure = figures.bands(report.read_csv(tmp_path / "curves.csv"), "digits")
+    figure = figures.bands(read_csv(tmp_path / "curves.csv"), "digits")
     assert len(figure.axes) == 2 * models
     assert figure.get_size_inches()[0] * figures.DPI == 1600
 
@@ -199,7 +200,7 @@ def test_the_picture_is_drawn_at_readme_width(written):
 
 
 def test_the_first_epochs_do_not_squash_the_last_and_the_last_are_never_cut(tmp_path):
-    curves = report.read_csv(write_runs(tmp_path, epochs=20) / "curves.csv")
+    curves = read_csv(write_runs(tmp_path, epochs=20) / "curves.csv")
     low, high = figures.bands(curves).axes[0].get_ylim()
     ends = [row["test_error"] for row in curves if row["epoch"] == 20]
     assert low <= min(ends) < max(ends) <= high < 10
@@ -222,7 +223,7 @@ def test_a_band_ends_with_the_first_run_that_stops():
 
 
 def test_a_loss_that_is_not_finite_leaves_a_gap_and_no_warning(tmp_path):
-    curves = report.read_csv(write_runs(tmp_path) / "curves.csv")
+    curves = read_csv(write_runs(tmp_path) / "curves.csv")
     for row in curves:
         if row["seed"] == 1:
             row["test_loss"] = float("inf") if row["epoch"] % 2 else float("nan")
@@ -318,7 +319,7 @@ def test_without_curves_no_picture_of_an_earlier_time_stays(tmp_path):
 
 def test_curves_of_unfinished_runs_are_not_drawn(tmp_path):
     write_runs(tmp_path)
-    rows = report.read_csv(tmp_path / "results.csv")
+    rows = read_csv(tmp_path / "results.csv")
     arms = statistics.by_arm([row for row in rows if row["arm"] == "none"])
     drawn = figures.pngs({"arms": {}, "pairs": []}, arms, [{**row, "arm": "gone"} for row in rows])
     assert drawn == {}

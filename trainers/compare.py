@@ -168,19 +168,17 @@ class _Sweep:
                 job = outcome.job
                 key = {"model": job.model, "arm": job.arm, "seed": job.seed}
                 self._results.append({**outcome.metrics, **key, "placement": placements[job.model, job.arm]})
-                for row in Table(Path(job.folder) / "history.csv", ()).read():
+                for row in folders.read_csv(Path(job.folder) / "history.csv"):
                     self._curves.append({**row, **key})
 
     def report(self, plans):
         """Write `summary.json`, the picture and the page; returns the summary."""
-        from trainers import report, statistics
+        from trainers import report
 
-        rows = report.read_csv(self._out / "results.csv")
+        rows = folders.read_csv(self._out / "results.csv")
         if not rows:
             return {"arms": {}, "pairs": [], "failed": self._failed, "folder": str(self._out)}
-        meta = self._meta(plans)
-        report.write(self._out, meta)
-        return {**statistics.summarise(rows), "failed": self._failed, "folder": str(self._out)}
+        return {**report.write(self._out, self._meta(plans)), "failed": self._failed, "folder": str(self._out)}
 
     def _meta(self, plans):
         """What the page says about how the figures came to be."""

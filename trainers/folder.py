@@ -11,6 +11,7 @@ from zoo.errors import BadInput, RunFailed
 from zoo.files import write_text
 
 _LOCK = ".lock"
+_TEXTS = ("model", "arm", "placement", "status")  # columns that are not numbers
 
 
 def free_name(folder):
@@ -84,13 +85,6 @@ class Table:
         except OSError as error:
             raise RunFailed(f"could not write {self.path}: {error.strerror or error}; go on with --resume") from error
 
-    def read(self):
-        """The rows as dictionaries of text; none if the file is missing. A torn last row is left out."""
-        if not self.path.exists():
-            return []
-        with open(self.path, encoding="utf-8", newline="") as file:
-            return [row for row in csv.DictReader(file) if None not in row.values()]
-
     @staticmethod
     def _plain(row):
         return {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
@@ -104,3 +98,43 @@ def read_json(path):
         return None
     except (OSError, json.JSONDecodeError) as error:
         raise BadInput(f"cannot read {path} ({error}); remove its folder, or name another --out") from None
+
+
+def read_csv(path) -> list[dict]:
+    """The rows of a CSV file with a header; numbers parsed, an empty cell is None.
+
+    A last row with too few cells is left out: the process was killed while writing it.
+
+    Raises BadInput when there is no such file, or a row does not fit the header.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "results.csv")
+    >>> _ = file.write_text("arm,seed,test_error\\nnone,1,2.5\\nnone,2")
+    >>> read_csv(file)
+    [{'arm': 'none', 'seed': 1, 'test_error': 2.5}]
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist; it is written by `python -m trainers compare`.") from None
+    if not lines:
+        return []
+    header, *rows = lines
+    if rows and len(rows[-1]) < len(header):
+        rows.pop()
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise BadInput(f"{path}: row {number} has {len(row)} cells, the header has {len(header)}.")
+    return [{key: _parse(key, cell) for key, cell in zip(header, row, strict=True)} for row in rows]
+
+
+def _parse(column: str, cell: str):
+    if column in _TEXTS:
+        return cell
+    for kind in (int, float):
+        try:
+            return kind(cell)
+        except ValueError:
+            pass
+    return cell or None

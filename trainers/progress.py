@@ -71,3 +71,9 @@ def _bar(stream, total):
     progress.add_task("starting", total=total)
     progress.start()
     return progress
+
+
+def say(quiet, text):
+    """A line about the run on stderr, unless it is to be quiet."""
+    if not quiet:
+        print(text, file=sys.stderr)
