@@ -14,8 +14,9 @@ def main(argv=None):
     options.add_placement_options(train)
     options.add_run_options(train)
     options.add_compare_options(commands.add_parser("compare", help="placements x seeds, and what they differ by"))
+    options.add_data_commands(commands.add_parser("data", help="data sets: list, look into, import"))
     arguments = parser.parse_args(argv)
-    return {"train": _train, "compare": _compare}[arguments.command](arguments)
+    return {"train": _train, "compare": _compare, "data": _data}[arguments.command](arguments)
 
 
 def _train(arguments):
@@ -27,7 +28,7 @@ def _train(arguments):
 
 def _compare(arguments):
     from trainers.compare import compare
-    from trainers.report import table
+    from trainers.wording import table
 
     given = options.given(arguments, "model", "arm", "tune")
     if arguments.model:
@@ -43,6 +44,19 @@ def _compare(arguments):
     for failure in summary["failed"]:
         print("failed: {model}/{arm} seed {seed}: {message}".format(**failure), file=sys.stderr)
     return 1 if summary["failed"] else 0
+
+
+def _data(arguments):
+    from trainers import datasets
+
+    where = {"data_dir": arguments.data_dir}
+    if arguments.action == "list":
+        result = datasets.listing(**where)
+    elif arguments.action == "info":
+        result = datasets.information(arguments.name, download=arguments.download, **where)
+    else:
+        result = datasets.imported(arguments.name, arguments.folder, **where)
+    print_json(result) if arguments.json else print(datasets.text(result))
 
 
 if __name__ == "__main__":

@@ -84,6 +84,21 @@ def add_compare_options(parser):
     add_run_options(parser)
 
 
+def add_data_commands(parser):
+    """`data list`, `data info NAME`, `data import-idx NAME FOLDER`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    shown = actions.add_parser("list", help="the sets that are ready, and how to get others")
+    info = actions.add_parser("info", help="parts, classes and sizes of a set")
+    info.add_argument("name", metavar="NAME", help="digits, a TFDS name, folder:DIR, or FILE.npz")
+    info.add_argument("--download", action="store_true", help="let TFDS fetch the set")
+    idx = actions.add_parser("import-idx", help="make a TFDS folder of the four IDX files of an MNIST-like set")
+    idx.add_argument("name", metavar="NAME", help="what the set is to be called, as in fashion_mnist")
+    idx.add_argument("folder", metavar="FOLDER", help="holds train-images-idx3-ubyte and the others, .gz or not")
+    for action in (shown, info, idx):
+        action.add_argument("--data-dir", metavar="DIR", help="where TFDS keeps its data (default: TFDS_DATA_DIR)")
+        action.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
 def candidates(items):
     """`KEY=V1/V2` texts as a dictionary of key to numbers."""
     found = {}

@@ -6,6 +6,7 @@ the same run. It is made and checked before TensorFlow starts.
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +81,24 @@ class Plan:
             dataclasses.replace(base.recipe if base else Recipe(), **recipe),
             seed,
         )
+
+    def command(self):
+        """The `python -m trainers train` command of this plan, without what is the default anyway."""
+        words = ["--model", self.model, "--dataset", self.data.dataset]
+        defaults = catalogue.settings_of(catalogue.configure(self.model))
+        for key, value in self.settings.items():
+            if value != defaults[key]:
+                text = "/".join(map(str, value)) if isinstance(value, list) else str(value)
+                words += ["--set", f"{key}={text}"]
+        if self.placement != catalogue.named_placement(self.model, "default"):
+            drops = [word for site, drop in self.placement.sites.items() for word in ("--drop", f"{site}={drop}")]
+            words += drops or ["--placement", "none"]
+            words += ["--scaling", self.placement.scaling] if self.placement.scaling != "inverted" else []
+        for value, default in ((self.data, Data()), (self.recipe, Recipe())):
+            for key, chosen in dataclasses.asdict(value).items():
+                if key != "dataset" and chosen != getattr(default, key):
+                    words += [f"--{key.replace('_', '-')}"] + ([] if chosen is True else [f"{chosen}"])
+        return shlex.join(["python", "-m", "trainers", "train", *words, "--seed", str(self.seed)])
 
     def to_json(self):
         """A JSON-able dictionary, the inverse of `from_json`."""

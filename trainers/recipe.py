@@ -91,8 +91,8 @@ class Recipe:
                 warmup_steps=warm,
             )
         end = self.learning_rate if self.schedule == "constant" else 0.0
-        corners = [(0, 0.0 if warm else self.learning_rate), (max(warm, 1), self.learning_rate), (steps, end)]
-        return _piecewise_linear(corners)
+        rise = [(0, 0.0), (warm, self.learning_rate)] if warm else [(0, self.learning_rate)]
+        return _piecewise_linear([*rise, (steps, end)])
 
     def make_optimizer(self, steps):
         """A Keras optimiser for a run of `steps` steps, its weight decay kept off biases and norms."""

@@ -98,7 +98,7 @@ def save_model(model, path):
     """Write `model` as a `.keras` file of stock layers, without optimiser or loss."""
     with replacing(path) as temporary:
         # The same layers without what `compile` added, which a file to predict from does not need.
-        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+        keras.Model(model.input, model.output, name=model.name).save(temporary)
 
 
 def _own_callbacks(recipe, out):

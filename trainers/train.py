@@ -90,7 +90,7 @@ def run(
     if done is not None:
         say(quiet, f"{out} is finished already: nothing to do")
         return {**done, "folder": str(out)}
-    data.check_ready(plan.data.dataset, data_dir, download)
+    data.check_ready(plan.data.dataset, data_dir=data_dir, download=download)
     threads = startup.tensorflow(threads or (folders.read_json(out / "config.json") or {}).get("threads"))
     options = dataclasses.asdict(plan.data)
     dataset = (load or data.load)(options.pop("dataset"), data_dir=data_dir, download=download, **options)
@@ -119,7 +119,8 @@ def describe(plan, dataset, threads):
     config["data"] |= {"sizes": {name: len(getattr(dataset, name)) for name in ("train", "val", "test")}}
     packages = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
     versions = {name: importlib.metadata.version(name) for name in packages}
-    return {**config, "threads": threads, "versions": {"python": platform.python_version(), **versions}}
+    config |= {"command": plan.command(), "threads": threads}
+    return {**config, "versions": {"python": platform.python_version(), **versions}}
 
 
 def _drops(sites):

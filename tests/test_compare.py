@@ -1,0 +1,194 @@
+"""The main job: pairing, resuming, failing in part, and leaving nobody behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trainers
+from trainers import compare as sweep
+from trainers import pool
+from trainers.folder import read_csv
+from zoo.errors import BadInput
+
+ROOT = Path(__file__).parent.parent
+SMALL = {"settings": {"hidden": "24"}, "train_size": 200, "epochs": 2}
+ARMS = ("none", "wide=input=0.1,hidden=0.4")
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A small comparison, tuned, in two worker processes."""
+    out = tmp_path_factory.mktemp("sweep") / "out"
+    tune = {"learning_rate": [1e-3, 1e-7]}
+    summary = trainers.compare(arms=ARMS, seeds=2, workers=2, tune=tune, out=out, quiet=True, **SMALL)
+    return out, summary
+
+
+def test_a_comparison_leaves_the_promised_files_and_columns(compared):
+    out, summary = compared
+    names = {path.name for path in out.iterdir()}
+    assert {"results.csv", "curves.csv", "summary.json", "bands.png", "report.html"} <= names
+    results, curves = read_csv(out / "results.csv"), read_csv(out / "curves.csv")
+    assert tuple(results[0]) == sweep.RESULTS
+    assert tuple(curves[0]) == sweep.CURVES
+    assert {(row["arm"], row["seed"]) for row in results} == {(a, s) for a in ("none", "wide") for s in (0, 1)}
+    assert {row["placement"] for row in results} == {"", "input=0.1,hidden=0.4"} or None in {
+        row["placement"] for row in results
+    }
+    assert len(curves) == 4 * SMALL["epochs"]
+    assert json.loads((out / "summary.json").read_text())["pairs"] == summary["pairs"]
+    assert (summary["pairs"][0]["a"], summary["pairs"][0]["b"]) == ("none", "wide")
+
+
+def test_the_difference_is_that_of_the_runs_paired_by_seed(compared):
+    out, summary = compared
+    errors = {(row["arm"], row["seed"]): row["test_error"] for row in read_csv(out / "results.csv")}
+    differences = [errors["wide", seed] - errors["none", seed] for seed in (0, 1)]
+    assert summary["pairs"][0]["difference"] == pytest.approx(np.mean(differences), abs=1e-4)
+
+
+def test_a_run_of_a_comparison_is_the_run_that_train_makes(compared, tmp_path):
+    out, _ = compared
+    threads = json.loads((out / "runs/mlp/wide/seed-1/config.json").read_text())["threads"]
+    child = (
+        "import sys, trainers; trainers.train(out=sys.argv[1], quiet=True, seed=1, drop=['input=0.1', 'hidden=0.4'],"
+    )
+    child += f" threads={threads}, **{SMALL!r})"
+    subprocess.run(
+        [sys.executable, "-c", child, str(tmp_path / "run")], cwd=ROOT, check=True, stderr=subprocess.DEVNULL
+    )
+    alone, among = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "run", out / "runs/mlp/wide/seed-1")
+    )
+    assert alone["test_loss"] == among["test_loss"]
+
+
+def test_tuning_chooses_on_validation_with_seeds_that_are_not_compared(compared):
+    out, _ = compared
+    rows = read_csv(out / "tuning.csv")
+    assert {row["seed"] for row in rows} == {sweep.TUNING_SEED}
+    assert "test_error" not in rows[0]
+    config = json.loads((out / "runs/mlp/none/seed-0/config.json").read_text())
+    assert config["recipe"]["learning_rate"] == 1e-3, "the other candidate does not learn at all"
+
+
+def test_resume_keeps_finished_runs_and_takes_more_seeds(compared):
+    out, _ = compared
+    times = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/seed-[01]/metrics.json")}
+    assert len(times) == 4
+    tune = {"learning_rate": [1e-3, 1e-7]}
+    summary = trainers.compare(arms=ARMS, seeds=3, workers=2, tune=tune, out=out, resume=True, quiet=True, **SMALL)
+    assert summary["arms"]["none"]["n"] == 3
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    with pytest.raises(BadInput, match="--resume with other plans"):
+        trainers.compare(arms=("none", "default"), seeds=3, tune=tune, out=out, resume=True, quiet=True, **SMALL)
+    with pytest.raises(BadInput, match=r"--resume with other seeds \(1, not 3 or more\)"):
+        trainers.compare(arms=ARMS, seeds=1, tune=tune, out=out, resume=True, quiet=True, **SMALL)
+
+
+def test_one_failed_run_is_reported_and_the_others_go_on(tmp_path):
+    blocked = tmp_path / "out" / "runs" / "mlp" / "none"
+    blocked.mkdir(parents=True)
+    (blocked / "seed-1").write_text("a file where a folder has to be")
+    summary = trainers.compare(arms=ARMS, seeds=2, workers=2, out=tmp_path / "out", resume=True, quiet=True, **SMALL)
+    assert [(f["arm"], f["seed"]) for f in summary["failed"]] == [("none", 1)]
+    assert "is a file" in summary["failed"][0]["message"]
+    assert (summary["arms"]["none"]["n"], summary["arms"]["wide"]["n"]) == (1, 2)
+    assert "is a file" in (tmp_path / "out" / "report.html").read_text()
+
+
+# === Real processes, really killed ===
+
+
+def children_of(pid):
+    """Process ids of the Python children of `pid`, and of theirs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, IndexError):
+                continue
+            if parent == pid:
+                found += [int(entry.name), *children_of(int(entry.name))]
+    return found
+
+
+def alive(pid):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_for(happened, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_a_killed_worker_is_replaced_and_a_killed_parent_takes_its_children_along(tmp_path):
+    out = tmp_path / "out"
+    words = "compare --seeds 3 --workers 2 --set hidden=24 --train-size 200 --epochs 60 --resume --out"
+    command = [sys.executable, "-m", "trainers", *words.split(), str(out)]
+    parent = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(list(out.glob("runs/*/*/*/history.csv"))) >= 2)
+    family = children_of(parent.pid)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: not any(alive(pid) for pid in family), seconds=15)
+    assert not (out / "summary.json").exists()
+
+    again = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    before = len(list(out.glob("runs/*/*/*/metrics.json")))
+    wait_for(lambda: len(list(out.glob("runs/*/*/*/metrics.json"))) > before)
+    trainers_of = [pid for pid in children_of(again.pid) if b"popen_loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(trainers_of[0], signal.SIGKILL)
+    output, errors = again.communicate(timeout=180)
+    assert again.returncode == 0, errors
+    assert "default minus none" in output
+    assert len(read_csv(out / "results.csv")) == 6
+
+
+# === Small things ===
+
+
+@pytest.mark.parametrize(
+    ("workers", "jobs", "threads", "expected"),
+    [(2, 10, None, (2, None)), (8, 3, None, (3, 1)), (1, 5, 3, (1, 3)), (None, 1, None, (1, None))],
+)
+def test_threads_are_divided_among_workers(workers, jobs, threads, expected):
+    cores = len(os.sched_getaffinity(0))
+    processes, each = pool.share(workers, jobs, threads)
+    assert processes == expected[0]
+    assert each == (expected[1] or max(1, cores // processes))
+
+
+REFUSED = [
+    ({"arms": ["none", "none"]}, "arm's name twice"),
+    ({"arms": ["x="]}, "received --arm 'x='"),
+    ({"arms": ["nonsense"]}, "received placement 'nonsense'"),
+    ({"arms": ["x=conv=0.1"]}, "received site 'conv', which mlp lacks"),
+    ({"models": ["mlp", "rnn"]}, "received model 'rnn'"),
+    ({"tune": {"rate": [0.1]}}, "received --tune 'rate'"),
+    ({"tune": {"learning_rate": [-1.0]}}, "received learning_rate -1.0"),
+    ({"seeds": 0}, "received seeds 0"),
+    ({"resume": True}, "--resume without --out"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_what_cannot_be_compared_is_refused_before_anything_is_begun(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=message):
+        trainers.compare(**options)
+    assert not list(tmp_path.iterdir())

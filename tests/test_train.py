@@ -1,0 +1,240 @@
+"""One run: its folder, its files, its command line."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import trainers
+from trainers import folder as folders
+from trainers.plan import Plan, choose_placement
+from zoo import catalogue, data, metrics
+from zoo.errors import BadInput, RunFailed
+from zoo.placement import Placement
+
+ROOT = Path(__file__).parent.parent
+SMALL = {"settings": {"hidden": "24"}, "train_size": 200}
+
+
+def command(*words, package="trainers", cwd=ROOT):
+    """Run a command line as a user does; the finished process."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(cwd)}
+    return subprocess.run(
+        [sys.executable, "-m", package, *words], cwd=cwd, capture_output=True, text=True, env=environment, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run with early stopping, through the command line, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("user")
+    words = "train --set hidden=24 --train-size 200 --epochs 12 --early-stopping 3 --drop hidden=0.3 --out run --json"
+    answer = command(*words.split(), cwd=folder)
+    assert answer.returncode == 0, answer.stderr
+    return folder / "run", answer
+
+
+def test_a_run_leaves_the_promised_files(run):
+    folder, _ = run
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.json", "history.csv", "metrics.json", "model.keras", "checkpoint.npz", "logs"} == names
+    assert list(folder.glob("logs/*/events*")), "TensorBoard has something to show"
+
+
+def test_stdout_is_one_json_object_and_stderr_only_progress(run):
+    folder, answer = run
+    assert json.loads(answer.stdout) == {**json.loads((folder / "metrics.json").read_text()), "folder": "run"}
+    assert all(line.startswith("epoch ") for line in answer.stderr.splitlines()), answer.stderr
+
+
+def test_history_has_a_row_per_epoch_under_the_fixed_columns(run):
+    with open(run[0] / "history.csv", newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    fixed = "epoch,train_loss,train_error,train_loss_inference,train_error_inference,val_loss,val_error,seconds"
+    assert ",".join(header).startswith(fixed)
+    assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1))
+
+
+def test_the_saved_model_is_that_of_the_best_epoch_and_the_metrics_are_its(run):
+    folder, _ = run
+    result, rows = json.loads((folder / "metrics.json").read_text()), folders.read_csv(folder / "history.csv")
+    best = min(rows, key=lambda row: row["val_error"])
+    assert result["best_epoch"] == best["epoch"]
+    digits = data.load("digits", train_size=200)
+    model = keras.models.load_model(folder / "model.keras")
+    assert metrics.error(np.asarray(model(digits.val.x)), digits.val.y) == pytest.approx(best["val_error"], abs=1e-3)
+    test = metrics.summary(np.asarray(model(digits.test.x)), digits.test.y)
+    for key, value in test.items():
+        assert result[f"test_{key}"] == pytest.approx(value, rel=1e-4), key
+    assert result["parameters"] == model.count_params()
+
+
+def test_config_is_everything_needed_to_run_again(run):
+    config = json.loads((run[0] / "config.json").read_text())
+    plan = Plan.from_json(config)
+    assert plan == Plan.make(drop=["hidden=0.3"], epochs=12, early_stopping=3, **SMALL)
+    assert {"versions", "threads", "command"} <= set(config)
+    assert config["data"]["sizes"] == {"train": 200, "val": 360, "test": 360}
+
+
+def test_the_command_in_the_config_makes_the_same_plan():
+    from trainers import options
+    from zoo.command import Parser
+
+    plan = Plan.make(
+        model="cnn", drop=["conv=0.1/0.2/0.3/0.4:spatial"], scaling="original", settings={"hidden": "64/32"},
+        augment=True, max_norm=3.0, learning_rate=3e-4, train_size=500, seed=7,
+    )  # fmt: skip
+    parser = Parser(prog="x")
+    options.add_placement_options(parser)
+    options.add_run_options(parser)
+    given = options.given(parser.parse_args(plan.command().split()[4:]))
+    assert Plan.make(**{k: v for k, v in given.items() if k != "resume"}) == plan
+
+
+def test_two_runs_of_one_seed_are_equal_and_leave_the_global_seed_alone(tmp_path):
+    kept = []
+    for name in ("a", "b"):
+        np.random.seed(len(kept))
+        trainers.train(out=tmp_path / name, epochs=2, quiet=True, **SMALL)
+        kept.append(keras.models.load_model(tmp_path / name / "model.keras").get_weights())
+    for a, b in zip(*kept, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_users_own_callback_is_driven(tmp_path):
+    seen = []
+    spy = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((epoch, logs["val_loss"])))
+    trainers.train(out=tmp_path / "run", epochs=2, callbacks=[spy], quiet=True, **SMALL)
+    rows = folders.read_csv(tmp_path / "run" / "history.csv")
+    assert [epoch for epoch, _ in seen] == [0, 1]
+    assert [loss for _, loss in seen] == pytest.approx([row["val_loss"] for row in rows], rel=1e-5)
+
+
+# === Which placement ===
+
+
+def chosen(**wish):
+    return str(choose_placement("cnn", catalogue.configure("cnn"), **wish))
+
+
+def test_which_placement_the_options_mean(tmp_path):
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps({"sites": {"conv": 0.1}}))
+    assert chosen() == "hidden=0.5"
+    assert chosen(drop=["conv=0.2"]) == "conv=0.2"
+    assert chosen(placement="paper2014") == "input=0.2,hidden=0.5"
+    assert chosen(placement="paper2014", drop=["hidden=0.3", "conv=0.1"]) == "input=0.2,conv=0.1,hidden=0.3"
+    assert chosen(placement=str(file)) == "conv=0.1"
+    assert chosen(scaling="original") == "hidden=0.5,scaling=original"
+    assert chosen(placement={}) == ""
+    assert chosen(placement=Placement({"conv": 0.3})) == "conv=0.3"
+
+
+# === Refusals ===
+
+REFUSED = [
+    (["--drop", "output=0.5"], "nothing is dropped at the output"),
+    (["--drop", "conv=0.5"], "received site 'conv', which mlp lacks; it has input, hidden"),
+    (["--drop", "hidden=1.5"], r"lies in [0, 1)"),
+    (["--model", "rnn"], "received model 'rnn'"),
+    (["--placement", "missing.json"], "cannot read the placement file missing.json"),
+    (["--placement", "defualt"], "received placement 'defualt'"),
+    (["--epochs", "0"], "whole number of at least 1"),
+    (["--epochs", "many"], "whole number of at least 1"),
+    (["--learning-rate", "-1"], "received learning_rate -1.0"),
+    (["--optimizer", "adm"], "received optimizer 'adm'"),
+    (["--set", "hidden"], "it is written KEY=VALUE"),
+    (["--set", "depth=3"], "received setting 'depth' for mlp; it has hidden"),
+    (["--resume"], "received --resume without --out"),
+    (["--dataset", "no_such_set"], "no_such_set"),
+    (["--dataset", "mnist"], "--download"),
+    (["--train-size", "9"], "9"),
+    (["--nonsense"], "unrecognized arguments: --nonsense"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
+def test_bad_input_is_refused_with_one_message_and_nothing_written(words, message, tmp_path, monkeypatch, capsys):
+    from trainers.__main__ import main
+    from zoo.command import run as carry_out
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(SystemExit) as ending:
+        carry_out(lambda: main(["train", *words]))
+    answer = capsys.readouterr()
+    assert ending.value.code == 2
+    assert answer.out == ""
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+    assert message in answer.err
+    assert not list(tmp_path.rglob("config.json"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_dir() and path.parent.name == "runs"]
+
+
+def test_a_folder_that_holds_something_is_refused_without_resume(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match=r"not empty; add --resume"):
+        trainers.train(out=tmp_path, epochs=1, quiet=True)
+
+
+def test_two_processes_cannot_write_into_one_folder(tmp_path):
+    with (
+        folders.claimed(tmp_path / "run", resume=False),
+        pytest.raises(BadInput, match="another process is writing"),
+        folders.claimed(tmp_path / "run", resume=True),
+    ):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFailed, match="cannot write into"):
+        trainers.train(out=tmp_path / "file" / "run", epochs=1, quiet=True)
+
+
+def test_unnamed_runs_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [trainers.train(epochs=1, quiet=True, **SMALL)["folder"] for _ in range(2)]
+    assert names == ["runs/mlp-digits-default", "runs/mlp-digits-default-2"]
+
+
+def test_text_and_image_models_are_told_apart(tmp_path):
+    np.savez(
+        tmp_path / "set.npz",
+        x_train=np.zeros((60, 9, 9), "uint8"), y_train=np.arange(60) % 3,
+        x_test=np.zeros((9, 9, 9), "uint8"), y_test=np.arange(9) % 3,
+    )  # fmt: skip
+    result = trainers.train(out=tmp_path / "run", dataset=str(tmp_path / "set.npz"), epochs=1, quiet=True)
+    assert result["test_error"] == pytest.approx(100 * 2 / 3, abs=0.01)
+
+
+# === Help ===
+
+
+@pytest.mark.parametrize("package", ["zoo", "trainers"])
+def test_help_is_answered_without_tensorflow(package):
+    code = (
+        f"import sys, runpy; sys.argv = ['x', '--help']\n"
+        f"try: runpy.run_module({package!r}, run_name='__main__')\n"
+        "except SystemExit: print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "False False"
+
+
+def test_list_tells_what_can_be_set_dropped_and_named():
+    answer = command("list", "--json", package="zoo")
+    models = {model["name"]: model for model in json.loads(answer.stdout)["models"]}
+    assert set(models) == {"mlp", "cnn", "resnet", "transformer"}
+    assert models["cnn"]["placements"]["default"] == "hidden=0.5"
+    assert {site["name"] for site in models["resnet"]["sites"]} == {"input", "conv", "branch", "features"}
+    refused = command("list", "nothing*", package="zoo")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "no model matches" in refused.stderr
