@@ -13,7 +13,7 @@ from statistics import fmean
 from trainers import callable_as, pool
 from trainers import folder as folders
 from trainers.folder import Table
-from trainers.plan import Plan
+from trainers.plan import Plan, check_counts
 from trainers.progress import duration
 from trainers.recipe import Recipe
 from zoo.errors import BadInput
@@ -63,6 +63,7 @@ def compare(
     """
     if resume and out is None:
         raise BadInput("received --resume without --out; name the folder of the comparison to go on with")
+    check_counts(seeds=(seeds, 1), tuning_seeds=(tuning_seeds, 1), workers=(workers, 1), threads=(threads, 1))
     plans = {(m, name): p for m in models for name, p in _arms(m, arms, options).items()}
     tune = _candidates(tune)
     request = {

@@ -91,10 +91,10 @@ class Table:
 
 
 def read_json(path):
-    """The contents of a JSON file, or None if it does not exist."""
+    """The contents of a JSON file, or None if there is none."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, json.JSONDecodeError) as error:
         raise BadInput(f"cannot read {path} ({error}); remove its folder, or name another --out") from None

@@ -72,7 +72,7 @@ class Plan:
         data = {key: given.pop(key) for key in list(given) if key in _DATA}
         if given:
             raise BadInput(f"received the option {next(iter(given))!r}, which a run does not have")
-        _check_counts(seed=(seed, 0), **{key: (value, 0 if key == "split_seed" else 1) for key, value in data.items()})
+        check_counts(seed=(seed, 0), **{key: (value, 0 if key == "split_seed" else 1) for key, value in data.items()})
         return cls(
             model,
             catalogue.settings_of(config),
@@ -167,7 +167,8 @@ def read_placement(path):
         raise BadInput(f"cannot read the placement file {path} ({error})") from None
 
 
-def _check_counts(**counts):
+def check_counts(**counts):
+    """Refuse a count below its least: `name=(value, least)`; None stands for a default."""
     for name, (value, least) in counts.items():
         if name == "dataset" or value is None:
             continue
