@@ -87,7 +87,7 @@ class Table:
 
     @staticmethod
     def _plain(row):
-        return {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+        return {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()}
 
 
 def read_json(path):

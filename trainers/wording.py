@@ -149,16 +149,17 @@ def pair_rows(pair: dict) -> list[list[str]]:
 
 
 def number(value: float | None, decimals: int = 2) -> str:
-    """Rounded, but never to a zero that it is not; a dash for None.
+    """Rounded; a dash for None. A small value keeps a digit, what only rounding left does not.
 
-    >>> number(1.234), number(-0.0004), number(0.0), number(None)
+    >>> number(1.234), number(-0.0004), number(3e-7), number(None)
     ('1.23', '-0.0004', '0.00', '-')
     """
     if value is None:
         return DASH
     text = f"{value:.{decimals}f}"
-    if value and not float(text):
-        return np.format_float_positional(value, precision=1, fractional=False)
+    if not float(text):
+        small = abs(value) >= 10.0 ** -(decimals + 2)
+        text = np.format_float_positional(value, precision=1, fractional=False) if small else f"{0:.{decimals}f}"
     return text
 
 
