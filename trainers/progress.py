@@ -37,10 +37,7 @@ class EpochLine:
 
     def row(self, row):
         """Called with each finished epoch's row."""
-        self._errors = (
-            f"error: train {row['train_error']:.2f} %, validation {row['val_error']:.2f} %; "
-            f"validation loss {row['val_loss']:.4f}"
-        )
+        self._errors = f"error {row['train_error']:.2f} % train, {row['val_error']:.2f} % validation"
         self._show(row["epoch"], row["epoch"], self._examples / max(row["train_seconds"], 1e-9))
 
     def end(self):
@@ -66,7 +63,7 @@ def _bar(stream, total):
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+    columns = (BarColumn(bar_width=8), TextColumn("{task.description}"))
     progress = Progress(*columns, console=Console(file=stream), auto_refresh=False)
     progress.add_task("starting", total=total)
     progress.start()

@@ -17,7 +17,7 @@ def main(argv=None):
 
 
 def _list(arguments):
-    from zoo.catalogue import describe, list_models
+    from zoo.catalogue import describe, list_models, shipped
     from zoo.errors import BadInput
 
     names = list_models(arguments.pattern)
@@ -27,9 +27,14 @@ def _list(arguments):
         )
     described = [describe(name) for name in names]
     if arguments.json:
-        print_json({"models": described})
+        print_json({"models": described, "shipped": shipped(arguments.pattern)})
     else:
         print("\n\n".join(_text(model) for model in described))
+        rows = shipped(arguments.pattern)
+        if rows:
+            print("\ntrained models in saved_models/, with their test error")
+        for row in rows:
+            print(f"  {row['name']:<36}{row['test_error']:6.2f} %  {row['placement'] or 'no dropout'}")
 
 
 def _text(model):

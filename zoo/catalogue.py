@@ -1,11 +1,13 @@
 """The four models by name: their configuration, their placements, and how they are built."""
 
 import contextlib
+import csv
 import dataclasses
 import difflib
 import fnmatch
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from zoo import architectures
 from zoo.drop import KINDS, SITES
@@ -150,6 +152,17 @@ def _check_shape(model, input_shape, classes, vocabulary):
         raise BadInput(f"received vocabulary {vocabulary!r}; it is the number of token ids, at least 2")
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
         raise BadInput(f"received classes {classes!r}; it is a whole number of at least 2")
+
+
+def shipped(pattern="*"):
+    """The trained models in `saved_models/` of architectures that match: rows of its `results.csv`."""
+    table = Path(__file__).parent.parent / "saved_models" / "results.csv"
+    if not table.exists():
+        return []
+    with open(table, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] in list_models(pattern)]
+    fields = ("name", "model", "dataset", "placement")
+    return [{**{key: row[key] for key in fields}, "test_error": float(row["test_error"])} for row in rows]
 
 
 def describe(model):
