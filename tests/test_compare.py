@@ -82,7 +82,7 @@ def test_resume_keeps_finished_runs_and_takes_more_seeds(compared):
     times = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/seed-[01]/metrics.json")}
     assert len(times) == 4
     tune = {"learning_rate": [1e-3, 1e-7]}
-    summary = trainers.compare(arms=ARMS, seeds=3, workers=2, tune=tune, out=out, resume=True, quiet=True, **SMALL)
+    summary = trainers.compare(seeds=3, workers=2, out=out, resume=True, quiet=True)
     assert summary["arms"]["none"]["n"] == 3
     assert {path: path.stat().st_mtime_ns for path in times} == times
     with pytest.raises(BadInput, match="--resume with other plans"):
@@ -181,6 +181,7 @@ REFUSED = [
     ({"tune": {"learning_rate": [-1.0]}}, "received learning_rate -1.0"),
     ({"seeds": 0}, "received seeds 0"),
     ({"resume": True}, "--resume without --out"),
+    ({"dataset": "no_such_set"}, "no_such_set"),
 ]
 
 

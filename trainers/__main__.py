@@ -31,11 +31,8 @@ def _compare(arguments):
     from trainers.wording import table
 
     given = options.given(arguments, "model", "arm", "tune")
-    if arguments.model:
-        given["models"] = arguments.model
-    if arguments.arm:
-        given["arms"] = arguments.arm
-    summary = compare(tune=options.candidates(arguments.tune), **given)
+    tune = options.candidates(arguments.tune) if arguments.tune else None
+    summary = compare(models=arguments.model, arms=arguments.arm, tune=tune, **given)
     if arguments.json:
         print_json(summary)
     elif summary["arms"]:

@@ -16,24 +16,26 @@ from trainers.folder import Table
 from trainers.plan import Plan, check_counts
 from trainers.progress import duration
 from trainers.recipe import Recipe
-from zoo.errors import BadInput
+from zoo import data
+from zoo.errors import BadInput, RunFailed
 from zoo.files import write_json
 from zoo.placement import Placement
 
 RESULTS = ("model", "arm", "placement", "seed", "test_error", "test_loss", "test_ece", "best_epoch", "seconds")
 CURVES = ("model", "arm", "seed", "epoch", "train_error", "val_error", "test_error", "test_loss")
+ARMS = ("none", "default")
 TUNING_SEED = 1000  # the seeds that choose a recipe are not those that are compared
 
 
 def compare(
-    models=("mlp",),
-    arms=("none", "default"),
-    seeds=10,
+    models=None,
+    arms=None,
+    seeds=None,
     workers=None,
     out=None,
     resume=False,
     tune=None,
-    tuning_seeds=1,
+    tuning_seeds=None,
     data_dir=None,
     download=False,
     threads=None,
@@ -43,14 +45,16 @@ def compare(
     """Train every model under every arm with every seed, as `python -m trainers compare` does.
 
     Args:
-        models: names; arms: `NAME` (a named placement) or `NAME=SITE=RATE[:KIND],...`,
-            the first being the control, or a dictionary of name to placement.
-        seeds: how many; they are 0, 1, 2, ...
+        models: names (`mlp` unless given).
+        arms: `NAME` (a named placement) or `NAME=SITE=RATE[:KIND],...`, the first being
+            the control, or a dictionary of name to placement (`none` and `default`).
+        seeds: how many (10); they are 0, 1, 2, ...
         workers: processes (one per core unless given); the threads are divided.
         tune: dictionary of a recipe's field to its candidate values; for every arm the
             combination with the lowest validation error is chosen, on seeds that are
-            not compared.
-        out, resume, **options: as for `trainers.train`.
+            not compared (`tuning_seeds` of them, 1 unless given).
+        out, resume, **options: as for `trainers.train`; what is not given is taken from
+            the comparison that is resumed.
 
     Returns:
         The contents of `summary.json`, and `folder`.
@@ -64,8 +68,13 @@ def compare(
     if resume and out is None:
         raise BadInput("received --resume without --out; name the folder of the comparison to go on with")
     check_counts(seeds=(seeds, 1), tuning_seeds=(tuning_seeds, 1), workers=(workers, 1), threads=(threads, 1))
-    plans = {(m, name): p for m in models for name, p in _arms(m, arms, options).items()}
-    tune = _candidates(tune)
+    before = (folders.read_json(Path(out) / "compare.json") or {}) if resume else {}
+    seeds, tuning_seeds = seeds or before.get("seeds", 10), tuning_seeds or before.get("tuning_seeds", 1)
+    tune = before.get("tune", {}) if tune is None else _candidates(tune)
+    if before and not (models or arms or options):
+        plans = {tuple(name.split("/", 1)): Plan.from_json(plan) for name, plan in before["plans"].items()}
+    else:
+        plans = {(m, name): p for m in models or ("mlp",) for name, p in _arms(m, arms or ARMS, options).items()}
     request = {
         "seeds": seeds,
         "tune": tune,
@@ -73,9 +82,10 @@ def compare(
         "plans": {f"{model}/{arm}": plan.to_json() for (model, arm), plan in plans.items()},
     }
     dataset = next(iter(plans.values())).data.dataset
+    data.check_ready(dataset, data_dir=data_dir, download=download)
     out = Path(out) if out else folders.free_name(Path("runs") / f"compare-{'-'.join(dataset.split('/')[-2:])}")
     with folders.claimed(out, resume):
-        _same_request(out, request)
+        _check_same(out, request, before)
         write_json(out / "compare.json", request)
         sweep = _Sweep(out, workers, threads, {"data_dir": data_dir, "download": download}, quiet)
         if tune:
@@ -102,21 +112,18 @@ def _parse_arm(text):
 def _candidates(tune):
     """The values to try of each field, checked one by one by the recipe itself."""
     fields = Recipe().to_json()
-    for key, values in (tune or {}).items():
+    for key, values in tune.items():
         if key not in fields or not values:
             raise BadInput(f"received --tune {key!r} with {list(values)}; it is KEY=V1/V2/... of {', '.join(fields)}")
         for value in values:
             Recipe(**{key: value})
-    return {key: list(values) for key, values in (tune or {}).items()}
+    return {key: list(values) for key, values in tune.items()}
 
 
-def _same_request(out, request):
+def _check_same(out, request, before):
     """A comparison goes on only as it began; more seeds may be asked for."""
-    before = folders.read_json(out / "compare.json")
-    if before is None:
-        return
-    differing = [key for key in request if key != "seeds" and request[key] != before.get(key)]
-    if differing or request["seeds"] < before["seeds"]:
+    differing = [key for key in request if key != "seeds" and before and request[key] != before.get(key)]
+    if differing or request["seeds"] < before.get("seeds", 0):
         what = ", ".join(differing) or f"seeds ({request['seeds']}, not {before['seeds']} or more)"
         raise BadInput(f"received --resume with other {what} than {out} was begun with; see its compare.json")
 
@@ -150,7 +157,7 @@ class _Sweep:
         chosen = {}
         for key, plan in plans.items():
             if key not in scores:
-                raise BadInput(f"every tuning run of {'/'.join(key)} failed: {self._failed[-1]['message']}")
+                raise RunFailed(f"every tuning run of {'/'.join(key)} failed: {self._failed[-1]['message']}")
             best = min(scores[key].items(), key=lambda item: [fmean(column) for column in zip(*item[1], strict=True)])
             chosen[key] = Plan.make(plan, **dict(best[0]))
             self._say(f"{'/'.join(key)}: {', '.join(f'{k} {v:g}' for k, v in best[0])} chosen on validation")
