@@ -47,13 +47,17 @@ def _dataset(rows):
 
 
 MODELS = {
-    "bright": {"model": "mlp", "settings": {"hidden": (16,)}},
-    "moods": {"model": "transformer", "settings": {"width": 16, "heads": 2, "depth": 1, "ffn": 16}},
+    "bright": {"model": "mlp", "settings": {"hidden": (32,)}, "placement": "none", "learning_rate": 2e-2},
+    "moods": {
+        "model": "transformer",
+        "learning_rate": 5e-3,
+        "settings": {"width": 16, "heads": 2, "depth": 1, "ffn": 16},
+    },
 }
 
 
 def run(folder, sets, name, **options):
-    plan = Plan.make(dataset=name, epochs=6, batch_size=32, learning_rate=5e-3, length=8, vocabulary=20, **MODELS[name])
+    plan = Plan.make(dataset=name, epochs=8, batch_size=32, length=8, vocabulary=20, **MODELS[name])
     folder.mkdir()
     return train_module.run(plan, folder, data_dir=sets, quiet=True, **options)
 
