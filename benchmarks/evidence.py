@@ -42,7 +42,7 @@ def keep(folder):
         "seed": plan.seed,
         "train_examples": config["data"]["sizes"]["train"],
         "test_part": about["test_part"],
-        "command": plan.command(),
+        "command": f"{plan.command()} --threads {config['threads']}",
     }
 
 

@@ -29,6 +29,6 @@ def test_a_model_is_what_its_configuration_and_its_row_say(folder):
     sites = catalogue.configure(plan.model, plan.settings).sites(tokens=(folder / "vocabulary.txt").exists())
     assert realise.realised(model) == realise.planned(plan.placement, sites)
     assert row["parameters"] == model.count_params()
-    assert row["command"] == plan.command()
+    assert row["command"] == f"{plan.command()} --threads {config['threads']}", "the bits depend on the threads"
     shape = config["data"]["input_shape"]
     assert np.isfinite(np.asarray(model(np.ones((2, *shape), "int32" if len(shape) == 1 else "float32")))).all()

@@ -62,7 +62,7 @@ def compare(
     Raises:
         BadInput (a ValueError): the options cannot be carried out; nothing was begun.
 
-    >>> compare(seeds=2, epochs=1, out="/tmp/first-comparison", quiet=True)["arms"]["none"]["n"]
+    >>> compare(seeds=2, epochs=1, out="runs/first-comparison", quiet=True)["arms"]["none"]["n"]
     2
     """
     if resume and out is None:

@@ -35,7 +35,7 @@ def train(out=None, resume=False, data_dir=None, download=False, threads=None, c
         BadInput (a ValueError): the options cannot be carried out; nothing was begun.
         RunFailed: it began and could not be finished; the last checkpoint is intact.
 
-    >>> result = train(out="/tmp/first-run", dataset="digits", epochs=1, quiet=True)
+    >>> result = train(out="runs/first", dataset="digits", epochs=1, quiet=True)
     """
     if resume and out is None:
         raise BadInput("received --resume without --out; name the folder of the run to go on with")
@@ -119,7 +119,7 @@ def describe(plan, dataset, threads):
     config["data"] |= {"sizes": {name: len(getattr(dataset, name)) for name in ("train", "val", "test")}}
     packages = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
     versions = {name: importlib.metadata.version(name) for name in packages}
-    config |= {"command": plan.command(), "threads": threads}
+    config |= {"command": f"{plan.command()} --threads {threads}", "threads": threads}
     return {**config, "versions": {"python": platform.python_version(), **versions}}
 
 

@@ -88,11 +88,6 @@ class Drop:
         last = max(blocks)
         return tuple(self.rate * (block / last) if last else self.rate for block in blocks)
 
-    @property
-    def active(self):
-        """Whether any rate is above 0."""
-        return any(self.rate) if isinstance(self.rate, tuple) else self.rate > 0
-
     def to_json(self):
         """The rate alone where nothing else is said, else an object."""
         rate = list(self.rate) if isinstance(self.rate, tuple) else self.rate

@@ -60,13 +60,8 @@ class Placement:
         return hash((tuple(self.sites.items()), self.scaling))
 
     def __reduce__(self):
-        # A read-only mapping does not travel between processes; its text does.
+        # A read-only mapping can neither be copied nor sent to another process; its text can.
         return Placement.parse, (str(self),)
-
-    @property
-    def active(self):
-        """Whether any site drops anything."""
-        return any(drop.active for drop in self.sites.values())
 
     def check(self, sites, model):
         """Refuse what the network `model` lacks; `sites` maps its sites to block indices."""
