@@ -5,15 +5,21 @@ import sys
 from pathlib import Path
 
 from zoo.command import Parser, run
+from zoo.errors import BadInput
 
 FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
+NAMES = ("digits", *FASHION)
 
 
 def main(argv=None):
     """Measure what was asked for, and keep what was measured before of the rest."""
     parser = Parser(prog="python -m benchmarks", description="Ratios against stock Keras, measured in one run.")
-    parser.add_argument("only", nargs="*", metavar="NAME", help=f"digits, {', '.join(FASHION)} (all)")
-    wanted = parser.parse_args(argv).only or ["digits", *FASHION]
+    parser.add_argument("only", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (all)")
+    wanted = parser.parse_args(argv).only or NAMES
+    for name in wanted:
+        if name not in NAMES:
+            raise BadInput(f"received the benchmark {name!r}; there are {', '.join(NAMES)}")
+
     from benchmarks import training
     from zoo.files import write_json
 
