@@ -8,7 +8,8 @@ from zoo.command import Parser, run
 from zoo.errors import BadInput
 
 FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
-NAMES = ("digits", *FASHION)
+ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "cold_start", "memory")
+NAMES = ("digits", *FASHION, *ARTEFACTS)
 
 
 def main(argv=None):
@@ -20,16 +21,35 @@ def main(argv=None):
         if name not in NAMES:
             raise BadInput(f"received the benchmark {name!r}; there are {', '.join(NAMES)}")
 
-    from benchmarks import training
+    from benchmarks.training import machine
     from zoo.files import write_json
 
     path = Path(__file__).with_name("results.json")
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in wanted:
-        result = training.digits() if name == "digits" else training.fashion(name, FASHION[name])
-        results[name] = {**result, "machine": training.machine()}
-        print(f"{name}: {result['what']}: {result['ratio']:.2f} times the speed of stock fit", flush=True)
+        result = _measure(name)
+        results[name] = {**result, "machine": machine()}
+        print(f"{name}: {_told(result)}", flush=True)
         write_json(path, results)
+
+
+def _measure(name):
+    from benchmarks import artefacts, training
+
+    if name in ARTEFACTS:
+        return getattr(artefacts, name)()
+    return training.digits() if name == "digits" else training.fashion(name, FASHION[name])
+
+
+def _told(result):
+    """The figures of a result that are not lists, and its rows."""
+    parts = [f"{key.replace('_', ' ')} {value:.3g}" for key, value in result.items() if isinstance(value, float)]
+    parts += [", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in row.items()) for row in result.get("rows", ())]
+    return "; ".join([result["what"], *parts])
+
+
+def _short(value):
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

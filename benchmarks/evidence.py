@@ -1,48 +1,62 @@
-"""Keeps what a finished run showed: its model, its configuration, and a row of `saved_models/results.csv`.
+"""Fills `saved_models/`: exports finished runs to it, and writes its `results.csv` from the cards that stand there.
 
-python -m benchmarks.evidence RUN_DIR...      runs of `python -m trainers train`
-python -m benchmarks.evidence --bag-of-words  logistic regression on glue/sst2, beside them
+python -m benchmarks.evidence RUN_DIR... [--formats keras,onnx]   runs of `python -m trainers train` or `compare`
+python -m benchmarks.evidence --bag-of-words                      logistic regression on glue/sst2, beside them
+python -m benchmarks.evidence                                     the table again, from the cards alone
 """
 
 import shutil
 import sys
 from pathlib import Path
 
-from trainers.folder import Table, read_csv, read_json
-from trainers.plan import Plan
-from trainers.train import default_name
-from zoo.command import Parser, run
-from zoo.errors import BadInput
+from trainers.folder import Table, read_csv
+from zoo.artefacts import contract, run
+from zoo.artefacts.export import FORMATS, export
+from zoo.catalogue import CONFIGS
+from zoo.command import Parser
+from zoo.command import run as command
+from zoo.placement import Placement
 
 SHELF = Path(__file__).parent.parent / "saved_models"
 COLUMNS = (
-    "name", "model", "dataset", "placement", "seed", "parameters", "train_examples", "epochs", "best_epoch",
-    "val_error", "test_error", "test_loss", "test_ece", "test_part", "seconds", "command",
+    "name", "model", "dataset", "placement", "formats", "seed", "parameters", "train_examples", "epochs",
+    "best_epoch", "val_error", "test_error", "test_loss", "test_ece", "test_part", "seeds", "mean_test_error",
+    "low", "high", "seconds", "command",
 )  # fmt: skip
 
 
-def keep(folder):
-    """Copy `model.keras` and `config.json` of the run in `folder` to its shelf; its row."""
-    folder = Path(folder)
-    config, metrics, plan = read_json(folder / "config.json"), read_json(folder / "metrics.json"), Plan.read(folder)
-    if metrics is None:
-        raise BadInput(f"received {folder}, whose run is not finished; go on with --resume first")
-    name = default_name(plan)
-    (SHELF / name).mkdir(parents=True, exist_ok=True)
-    for file in ("model.keras", "config.json", "vocabulary.txt"):
-        if (folder / file).exists():
-            shutil.copyfile(folder / file, SHELF / name / file)
-    about = config["data"]["about"]
+def keep(folder, formats, data_dir=None):
+    """Export the run in `folder` to its place on the shelf, in the place of what stood there."""
+    place = SHELF / run.read(folder).name
+    before = place.with_name(f".{place.name}.before")
+    if place.exists():
+        place.rename(before)
+    try:
+        export(folder, formats=formats, out=SHELF, data_dir=data_dir, say=lambda line: print(f"{place.name}: {line}"))
+    except BaseException:
+        if before.exists():
+            before.rename(place)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def row(card):
+    """The row of an artefact in `results.csv`, all of it from its card."""
+    error, training = card["metrics"]["test_error"], card["training"]
     return {
-        **metrics,
-        "name": name,
-        "model": plan.model,
-        "dataset": plan.data.dataset,
-        "placement": str(plan.placement),
-        "seed": plan.seed,
-        "train_examples": config["data"]["sizes"]["train"],
-        "test_part": about["test_part"],
-        "command": f"{plan.command()} --threads {config['threads']}",
+        "name": card["name"],
+        "model": card["architecture"]["model"],
+        "dataset": card["data"]["dataset"],
+        "placement": str(Placement.from_json(card["placement"])),
+        "formats": ",".join(card["formats"]),
+        "seed": card["seed"],
+        "parameters": card["architecture"]["parameters"],
+        "train_examples": card["data"]["sizes"]["train"],
+        "test_part": card["data"]["about"]["test_part"],
+        **{key: card["metrics"][key]["value"] for key in ("test_error", "test_loss", "test_ece")},
+        **{key: training[key] for key in ("epochs", "best_epoch", "val_error", "seconds", "command")},
+        "seeds": error["seeds"],
+        **{"mean_test_error": error.get("mean"), "low": error.get("low"), "high": error.get("high")},
     }
 
 
@@ -76,17 +90,23 @@ def bag_of_words():
 
 
 def main(argv=None):
-    """Keep what was named, in the place of earlier rows of the same name."""
+    """Keep what was named; then write the table: a row for each card, and the rows of what has none."""
     parser = Parser(prog="python -m benchmarks.evidence", description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", metavar="RUN_DIR")
+    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--data-dir", metavar="DIR")
     parser.add_argument("--bag-of-words", action="store_true")
     arguments = parser.parse_args(argv)
-    rows = [keep(folder) for folder in arguments.runs] + ([bag_of_words()] if arguments.bag_of_words else [])
+    for folder in arguments.runs:
+        keep(folder, arguments.formats, arguments.data_dir)
     table = Table(SHELF / "results.csv", COLUMNS)
-    before = read_csv(table.path) if table.path.exists() else []
-    kept = {row["name"]: row for row in [*before, *rows]}
-    table.start([kept[name] for name in sorted(kept)])
+    cards = {path.parent.name: row(contract.read(path.parent)) for path in SHELF.glob(f"*/{contract.NAME}")}
+    others = {r["name"]: r for r in (read_csv(table.path) if table.path.exists() else []) if r["model"] not in CONFIGS}
+    if arguments.bag_of_words:
+        others |= {"bag-of-words-glue-sst2": bag_of_words()}
+    kept = {**others, **cards}
+    table.start([{key: kept[name].get(key) for key in COLUMNS} for name in sorted(kept)])
 
 
 if __name__ == "__main__":
-    run(lambda: main(sys.argv[1:]))
+    command(lambda: main(sys.argv[1:]))

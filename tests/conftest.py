@@ -1,6 +1,7 @@
 """What every test file may use: TensorFlow started in silence, and small networks of every architecture."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ class Small:
 
 
 _ENCODER = {"width": 16, "heads": 2, "depth": 2, "ffn": 24}
+_SITES = ("embedding", "attention", "attention_out", "ffn_hidden", "ffn_out")
 SMALL = {
     small.name: small
     for small in (
@@ -56,3 +58,33 @@ SMALL = {
 def small(request):
     """Each architecture in turn."""
     return SMALL[request.param]
+
+
+ROOT = Path(__file__).parent.parent
+# Networks that are trained for an epoch and exported once: every site kind, and what each runtime finds hard.
+SHELF_MODELS = {
+    "mlp": ({"hidden": (24, 16)}, ["hidden=0.5"]),
+    "cnn": ({"filters": (4, 8), "hidden": (16,)}, ["conv=0.1:spatial", "hidden=0.5", "features=0.2:gaussian"]),
+    "resnet": ({"filters": (4, 8), "blocks": (1, 1)}, ["conv=0.2", "branch=0.3:drop_path", "features=0.1"]),
+    "transformer": ({"patch": 4, **_ENCODER}, [f"{site}=0.1" for site in _SITES]),
+}
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """A run folder of every architecture on digits, two epochs."""
+    from trainers.train import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    for model, (settings, drop) in SHELF_MODELS.items():
+        train(model=model, settings=settings, drop=drop, epochs=2, out=folder / model, seed=3, quiet=True)
+    return {model: folder / model for model in SHELF_MODELS}
+
+
+@pytest.fixture(scope="session")
+def artefacts(runs, tmp_path_factory):
+    """An artefact of every architecture, in all formats."""
+    from zoo.artefacts.export import export
+
+    shelf = tmp_path_factory.mktemp("shelf")
+    return {model: export(folder, name=model, out=shelf) for model, folder in runs.items()}

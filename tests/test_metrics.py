@@ -32,3 +32,26 @@ def test_certain_and_right_is_calibrated_certain_and_wrong_is_not():
     certain = np.array([[1e3, 0.0]] * 5)
     assert metrics.calibration_error(certain, np.zeros(5, int)) == 0
     assert metrics.calibration_error(certain, np.ones(5, int)) == pytest.approx(100)
+
+
+SAMPLES = softmax(np.random.default_rng(2).normal(0, 2, (20, 30, 4)), axis=-1)
+
+
+def test_predictive_entropy_is_that_of_scipy_and_a_zero_adds_nothing():
+    np.testing.assert_allclose(metrics.predictive_entropy(SAMPLES), stats.entropy(SAMPLES, axis=-1))
+    np.testing.assert_array_equal(metrics.predictive_entropy([[1.0, 0.0], [0.0, 1.0]]), [0, 0])
+    assert metrics.predictive_entropy([0.25] * 4) == pytest.approx(np.log(4))
+
+
+def test_mutual_information_is_what_samples_disagree_about():
+    # The mean divergence of the samples from their mean, which is the same by definition.
+    divergence = stats.entropy(SAMPLES, SAMPLES.mean(axis=0, keepdims=True), axis=-1).mean(axis=0)
+    np.testing.assert_allclose(metrics.mutual_information(SAMPLES), divergence)
+    assert metrics.mutual_information([[[1.0, 0.0]], [[0.0, 1.0]]]) == pytest.approx(np.log(2))
+
+
+def test_samples_that_agree_have_no_mutual_information():
+    alike = np.repeat(SAMPLES[:1], 7, axis=0)
+    found = metrics.mutual_information(alike)
+    assert (found >= 0).all()
+    np.testing.assert_allclose(found, 0, atol=1e-12)

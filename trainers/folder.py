@@ -11,7 +11,7 @@ from zoo.errors import BadInput, RunFailed
 from zoo.files import write_text
 
 _LOCK = ".lock"
-_TEXTS = ("model", "arm", "placement", "status", "name", "dataset", "test_part", "command")  # not numbers
+_TEXTS = ("model", "arm", "placement", "status", "name", "dataset", "test_part", "command", "formats")  # not numbers
 
 
 def free_name(folder):

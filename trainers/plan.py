@@ -82,6 +82,12 @@ class Plan:
             seed,
         )
 
+    @property
+    def name(self):
+        """`<model>-<dataset>-<placement>`, what a run or its artefact is called unless it is given a name."""
+        config = catalogue.configure(self.model, self.settings)
+        return catalogue.name_of(self.model, self.data.dataset, self.placement, config=config)
+
     def command(self):
         """The `python -m trainers train` command of this plan, without what is the default anyway."""
         words = ["--model", self.model, "--dataset", self.data.dataset]

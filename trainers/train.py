@@ -50,21 +50,9 @@ def train(out=None, resume=False, data_dir=None, download=False, threads=None, c
             f"received --resume with options that differ from those of {out}: "
             f"{'; '.join(plan.differences(base))}; leave them out, or name another --out"
         )
-    out = Path(out) if out else folders.free_name(Path("runs") / default_name(plan, options.get("placement")))
+    out = Path(out) if out else folders.free_name(Path("runs") / plan.name)
     with folders.claimed(out, resume):
         return run(plan, out, data_dir=data_dir, download=download, threads=threads, callbacks=callbacks, quiet=quiet)
-
-
-def default_name(plan, placement=None):
-    """`<model>-<dataset>-<placement>`, where the placement has a name or is called `custom`."""
-    named = placement if isinstance(placement, str) and not placement.endswith(".json") else None
-    if named is None:
-        from zoo.catalogue import DEFAULTS
-
-        named = "default" if plan.placement.sites == _drops(DEFAULTS[plan.model]) else "custom"
-        named = "none" if not plan.placement.sites else named
-    dataset = plan.data.dataset.replace("folder:", "").strip("/").replace(".npz", "").split("/")
-    return f"{plan.model}-{'-'.join(dataset[-2:])}-{named}"
 
 
 def run(
@@ -121,12 +109,6 @@ def describe(plan, dataset, threads):
     versions = {name: importlib.metadata.version(name) for name in packages}
     config |= {"command": f"{plan.command()} --threads {threads}", "threads": threads}
     return {**config, "versions": {"python": platform.python_version(), **versions}}
-
-
-def _drops(sites):
-    from zoo.placement import Placement
-
-    return Placement(sites).sites
 
 
 def report(result):

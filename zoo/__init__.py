@@ -16,6 +16,7 @@ _PUBLIC = {
     "Placement": "zoo.placement",
     "build": "zoo.catalogue",
     "list_models": "zoo.catalogue",
+    "load": "zoo.artefacts.load",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import fnmatch
 import importlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,6 +88,21 @@ def resolve_placement(model, placement=None, tokens=False, config=None):
             f"or one of {', '.join(PLACEMENTS)}"
         )
     return placement.check(config.sites(tokens), f"{model} over tokens" if tokens else model)
+
+
+def name_of(model, dataset, placement, tokens=False, config=None):
+    """`<model>-<dataset>-<placement>`, where the placement has a name or is called `custom`.
+
+    >>> name_of("cnn", "digits", Placement({"hidden": 0.5}))
+    'cnn-digits-default'
+    """
+    named = "custom"
+    for name in PLACEMENTS:
+        with contextlib.suppress(BadInput):
+            if named == "custom" and placement == named_placement(model, name, tokens, config):
+                named = name
+    parts = dataset.replace("folder:", "").strip("/").removesuffix(".npz").split("/")[-2:]
+    return "-".join([model, *(re.sub(r"[^A-Za-z0-9._]+", "_", part) for part in parts if part), named])
 
 
 def build(model, input_shape, classes, placement=None, seed=0, vocabulary=None, **settings):

@@ -1,7 +1,7 @@
 """What is measured on logits: error, loss, calibration error, entropy. NumPy alone.
 
-All functions take float arrays `(examples, classes)`; errors are per cent, losses and
-entropies are in nats.
+Functions take logits `(examples, classes)`, unless they say that they take probabilities;
+errors are per cent, losses and entropies are in nats.
 """
 
 import numpy as np
@@ -43,6 +43,23 @@ def entropy(logits):
     """Entropy of each predicted distribution, in nats: `(examples,)`."""
     log_p = log_softmax(logits)
     return -(np.exp(log_p) * log_p).sum(axis=-1)
+
+
+def predictive_entropy(probabilities):
+    """Entropy of each distribution of `probabilities` `(..., classes)`; a probability of 0 adds nothing."""
+    p = np.asarray(probabilities, np.float64)
+    return -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1)
+
+
+def mutual_information(probabilities):
+    """What samples `(samples, examples, classes)` of probabilities disagree about: `(examples,)`.
+
+    Entropy of their mean minus the mean of their entropies (Gal et al. 2017, "Deep Bayesian
+    active learning", BALD): 0 where all samples say the same.
+    """
+    p = np.asarray(probabilities, np.float64)
+    gap = predictive_entropy(p.mean(axis=0)) - predictive_entropy(p).mean(axis=0)
+    return np.maximum(gap, 0.0)  # it is never negative, but for rounding
 
 
 def summary(logits, labels):

@@ -23,6 +23,10 @@ class Part:
     def __len__(self):
         return len(self.y)
 
+    def head(self, n):
+        """The first `n` examples (or all, if there are fewer)."""
+        return Part(self.x[:n], self.y[:n])
+
 
 @dataclass(frozen=True, eq=False)
 class StreamedPart:

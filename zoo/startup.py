@@ -22,7 +22,7 @@ def tensorflow(threads=None):
     (all cores if None). It can be set once in a process, before the first
     operation; afterwards it is left as it is. Returns the number in force.
     """
-    with _held_stderr():
+    with contextlib.nullcontext() if "tensorflow" in sys.modules else held_stderr():
         import keras  # noqa: F401
         import tensorflow as tf
 
@@ -35,11 +35,8 @@ def tensorflow(threads=None):
 
 
 @contextlib.contextmanager
-def _held_stderr():
-    """Keep what native code writes to stderr; give it back only if the import fails."""
-    if "tensorflow" in sys.modules:
-        yield
-        return
+def held_stderr():
+    """Keep what native code writes to stderr; give it back only if the block fails."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:

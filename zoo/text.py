@@ -24,7 +24,7 @@ def learn(batches, vocabulary, length):
     return layer
 
 
-def vectorizer(vocabulary, length):
+def vectorizer(vocabulary, length, name=None):
     """The Keras layer that maps strings `(batch,)` to token ids `(batch, length)` by a saved vocabulary.
 
         layer = vectorizer(("", "[UNK]", "good", "film"), 4)
@@ -33,7 +33,7 @@ def vectorizer(vocabulary, length):
     Raises `BadInput` if `vocabulary` is not one of ours.
     """
     _check(vocabulary, "the vocabulary")
-    return _layer(length, vocabulary=list(vocabulary[len(RESERVED) :]))
+    return _layer(length, vocabulary=list(vocabulary[len(RESERVED) :]), name=name)
 
 
 def tokenise(layer, texts):

@@ -1,0 +1,210 @@
+"""Exported artefacts: four architectures, four runtimes, the modes of each. Each is exported once."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT, SHELF_MODELS
+
+import zoo
+from zoo.artefacts import card, contract, export, probe, run, sums, verify
+from zoo.errors import BadInput, RunFailed
+
+RUNTIMES = ("keras", "savedmodel", "onnx", "litert")
+MATRIX = [(model, runtime) for model in SHELF_MODELS for runtime in RUNTIMES]
+every_pair = pytest.mark.parametrize(("model", "runtime"), MATRIX, ids=lambda value: value)
+
+
+@pytest.fixture(scope="module")
+def loaded(artefacts):
+    """Every artefact in every runtime."""
+    return {(model, runtime): zoo.load(artefacts[model], runtime=runtime) for model, runtime in MATRIX}
+
+
+@pytest.fixture(scope="module")
+def probes(artefacts):
+    return {model: probe.read(folder) for model, folder in artefacts.items()}
+
+
+@every_pair
+def test_inference_is_that_of_keras(loaded, probes, model, runtime):
+    stored = probes[model]
+    np.testing.assert_allclose(loaded[model, runtime].logits(stored["x"]), stored["inference"], atol=1e-5, rtol=0)
+
+
+@every_pair
+def test_a_seed_gives_the_masks_that_it_gives_in_keras(loaded, probes, model, runtime):
+    stored = probes[model]
+    for seed, expected in zip(stored["seeds"], stored["mc"], strict=True):
+        got = loaded[model, runtime].logits(stored["x"], "mc", int(seed))
+        np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("model", SHELF_MODELS)
+@pytest.mark.parametrize("seed", [0, -1, 2**31 - 1, -(2**31)])
+def test_extreme_seeds_mean_the_same_in_every_runtime(loaded, probes, model, seed):
+    x = probes[model]["x"]
+    expected = loaded[model, "keras"].logits(x, "mc", seed)
+    for runtime in RUNTIMES[1:]:
+        np.testing.assert_allclose(loaded[model, runtime].logits(x, "mc", seed), expected, atol=1e-4, rtol=0)
+
+
+@every_pair
+def test_another_seed_gives_another_sample_and_the_same_seed_the_same(loaded, probes, model, runtime):
+    artefact, x = loaded[model, runtime], probes[model]["x"]
+    first, again, other = (artefact.logits(x, "mc", seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+
+
+@every_pair
+def test_a_hundred_samples_leave_inference_bit_identical(loaded, probes, model, runtime):
+    artefact, x = loaded[model, runtime], probes[model]["x"]
+    before = artefact.logits(x)
+    for seed in range(100):
+        artefact.logits(x, "mc", seed)
+    np.testing.assert_array_equal(artefact.logits(x), before)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES[:2])
+@pytest.mark.parametrize("model", SHELF_MODELS)
+def test_training_uses_batch_statistics_and_stores_none(loaded, probes, model, runtime):
+    artefact, stored = loaded[model, runtime], probes[model]
+    before = artefact.logits(stored["x"])
+    got = np.stack([artefact.logits(stored["x"], "training", int(seed)) for seed in stored["seeds"]])
+    np.testing.assert_allclose(got, stored["training"], atol=1e-4, rtol=0)
+    assert np.allclose(stored["training"], stored["mc"], atol=1e-4) == (model != "resnet"), "BatchNorm is the ResNet's"
+    for seed in range(20):
+        artefact.logits(stored["x"], "training", seed)
+    np.testing.assert_array_equal(artefact.logits(stored["x"]), before)
+
+
+@pytest.mark.parametrize("model", SHELF_MODELS)
+def test_predictions_agree_over_runtimes_also_in_mc(loaded, probes, model):
+    x = probes[model]["x"]
+    expected = loaded[model, "keras"].predict(x, mode="mc", samples=3, seed=11)
+    for runtime in RUNTIMES[1:]:
+        got = loaded[model, runtime].predict(x, mode="mc", samples=3, seed=11)
+        np.testing.assert_allclose(got.probabilities, expected.probabilities, atol=1e-4)
+        np.testing.assert_allclose(got.std, expected.std, atol=1e-4)
+        np.testing.assert_allclose(got.mutual_information, expected.mutual_information, atol=1e-4)
+
+
+_FRESH = """
+import sys, numpy as np, zoo
+from zoo.artefacts import probe
+for folder in sys.argv[1:]:
+    x = probe.read(folder)["x"]
+    for runtime in ("keras", "savedmodel", "onnx", "litert"):
+        artefact = zoo.load(folder, runtime=runtime)
+        print(artefact.logits(x).sum(dtype="float64").hex(), artefact.logits(x, "mc", 9).sum(dtype="float64").hex())
+"""
+
+
+def test_a_fresh_process_gives_the_same_numbers(loaded, probes, artefacts):
+    command = [sys.executable, "-c", _FRESH, *map(str, artefacts.values())]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    here = []
+    for model, runtime in MATRIX:
+        for logits in (
+            loaded[model, runtime].logits(probes[model]["x"]),
+            loaded[model, runtime].logits(probes[model]["x"], "mc", 9),
+        ):
+            here.append(logits.sum(dtype="float64"))
+    np.testing.assert_allclose([float.fromhex(text) for text in answer], here, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", SHELF_MODELS)
+def test_onnx_files_pass_the_full_check_and_use_no_operators_of_their_own(artefacts, model):
+    for name in ("model.onnx", "mc.onnx"):
+        onnx.checker.check_model(artefacts[model] / name, full_check=True)
+        read = onnx.load(artefacts[model] / name)
+        assert {domain.domain for domain in read.opset_import} <= {"", "ai.onnx.ml"}
+        assert [x.name for x in read.graph.input] == (["image"] if name == "model.onnx" else ["image", "seed"])
+        assert [y.name for y in read.graph.output] == ["logits"]
+
+
+@pytest.mark.parametrize("model", SHELF_MODELS)
+def test_the_card_says_what_can_be_computed_again(artefacts, runs, model):
+    folder, made_from = artefacts[model], run.read(runs[model])
+    stated = contract.read(folder)
+    from zoo.artefacts.programs import read_keras
+
+    network = read_keras(folder / "model.keras")
+    again = card.make(folder.name, made_from, network, stated["formats"], stated["gap"])
+    assert json.loads(json.dumps({**again, "export": stated["export"]})) == {
+        key: value for key, value in stated.items() if key not in ("agreement", "files")
+    }
+    assert card.finished({}, folder, {})["files"] == stated["files"]
+    assert set(stated["agreement"]) == set(RUNTIMES)
+    assert all(value <= probe.TOLERANCE[mode] for far in stated["agreement"].values() for mode, value in far.items())
+
+
+def test_verify_holds_for_an_artefact_in_another_place(artefacts, tmp_path):
+    moved = shutil.copytree(artefacts["resnet"], tmp_path / "elsewhere")
+    checks = list(verify.verify(moved))
+    assert all(check.ok for check in checks), [check for check in checks if not check.ok]
+    assert len(checks) > 15
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "card.json", "savedmodel/saved_model.pb", "probe.npz"])
+def test_verify_finds_a_changed_file_and_opens_nothing_more(artefacts, tmp_path, name):
+    moved = shutil.copytree(artefacts["mlp"], tmp_path / "mlp")
+    data = bytearray((moved / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (moved / name).write_bytes(data)
+    checks = list(verify.verify(moved))
+    assert [check.ok for check in checks] == [False]
+    assert name in checks[0].found
+
+
+def test_verify_finds_a_model_that_is_another_than_the_card_says(artefacts, tmp_path):
+    moved = shutil.copytree(artefacts["mlp"], tmp_path / "mlp")
+    zoo.build("mlp", (8, 8, 1), 10, {"hidden": 0.1}).save(moved / "model.keras")
+    stated = contract.read(moved)
+    (moved / "card.json").write_text(json.dumps(card.finished(stated, moved, stated["agreement"])))
+    sums.write(moved)
+    failed = [check for check in verify.verify(moved) if not check.ok]
+    assert [check.name for check in failed] == ["card"]
+    assert "realised" in failed[0].found
+
+
+def test_an_export_that_fails_leaves_nothing_behind(runs, tmp_path, monkeypatch):
+    changed = {"inference": np.zeros((8, 10), "float32")}
+    monkeypatch.setattr(probe, "make", lambda run, x, modes, vocabulary: {"image": x, "seeds": [1]} | changed)
+    with pytest.raises(RunFailed, match=r"onnx differs from Keras by .* in mode inference"):
+        export.export(runs["mlp"], formats="onnx", out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"formats": "onnx,torch"}, r"received the format 'torch'; allowed: keras, savedmodel, onnx, litert"),
+        ({"formats": []}, r"received the format none"),
+        ({"name": "../up"}, r"received --name '../up'; it is the plain name of a folder"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_anything_is_written(runs, tmp_path, options, message):
+    with pytest.raises(BadInput, match=message):
+        export.export(runs["mlp"], out=tmp_path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_artefact_is_not_overwritten(runs, artefacts):
+    with pytest.raises(BadInput, match="exists already; choose another --name or --out"):
+        export.export(runs["mlp"], name="mlp", out=artefacts["mlp"].parent)
+
+
+def test_an_unfinished_run_is_refused(runs, tmp_path):
+    unfinished = shutil.copytree(runs["mlp"], tmp_path / "run")
+    (unfinished / "metrics.json").unlink()
+    with pytest.raises(BadInput, match="is not finished; go on with"):
+        export.export(unfinished, out=tmp_path / "out")
+    with pytest.raises(BadInput, match="no run folder"):
+        export.export(Path(tmp_path), out=tmp_path / "out")

@@ -1,0 +1,322 @@
+"""The modes of one network side by side: what is measured, on which models, and what the command writes."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import zoo
+from zoo import behaviour, behaviour_figure, behaviour_report, graph, metrics, moments, scores, subject
+from zoo.__main__ import main
+from zoo.artefacts.export import export
+from zoo.behaviour import compare_modes
+from zoo.errors import BadInput
+
+RNG = np.random.default_rng(0)
+NORMAL = RNG.normal(size=(2000, 64)).astype("float32")
+RATIOS = {0.1: 1.16, 0.3: 1.63, 0.5: 2.47}  # Li et al. 2019 for ReLU of a standard normal
+
+
+def dropped_before_batch_norm(rate):
+    """ReLU of the input, dropout, BatchNorm that has stored the variance which training shows it, head."""
+    x = keras.Input((64,))
+    h = layers.Dropout(rate, name="drop", seed=1)(layers.ReLU(name="relu")(x))
+    norm = layers.BatchNormalization(name="norm")
+    model = keras.Model(x, layers.Dense(3, name="logits")(norm(h)))
+    variance = 0.5 / (1 - rate) - 1 / (2 * np.pi)
+    norm.moving_variance.assign(np.full(64, variance))
+    norm.moving_mean.assign(np.full(64, (2 * np.pi) ** -0.5))
+    return model
+
+
+def layer(found, name):
+    return next(row for row in found["layers"] if row["name"] == name)
+
+
+def classifier(inputs, h, classes=4, activation=None):
+    model = keras.Model(inputs, layers.Dense(classes, activation, name="head")(h))
+    keras.utils.set_random_seed(1)
+    return model
+
+
+# === What is measured ===
+
+
+@pytest.mark.parametrize("rate", RATIOS)
+def test_the_variance_shift_before_a_batch_norm_is_that_of_the_literature(rate):
+    found = compare_modes(dropped_before_batch_norm(rate), NORMAL, samples=2)
+    (norm,) = found["batch_norms"]
+    assert norm["channels"] == 64
+    assert norm["masks_on_over_off"] == pytest.approx(RATIOS[rate], rel=0.02)
+    assert norm["variance_shift"] == pytest.approx(RATIOS[rate], rel=0.02)
+    row = layer(found, "drop")
+    assert row["rate"] == rate
+    for mode in ("training", "mc"):
+        assert row["variance_ratio"][mode] == pytest.approx(RATIOS[rate], rel=0.02)
+
+
+@pytest.mark.parametrize("rate", RATIOS)
+def test_means_hold_behind_a_mask_because_survivors_are_rescaled(rate):
+    row = layer(compare_modes(dropped_before_batch_norm(rate), NORMAL, samples=2), "drop")
+    ratios = row["mean_ratio"]
+    assert ratios["training"] == pytest.approx(1, abs=0.01)
+    assert ratios["mc"] == pytest.approx(1, abs=0.01)
+    assert ratios["uncompensated_training"] == pytest.approx(1 - rate, abs=0.01)
+    assert ratios["uncompensated_inference"] == pytest.approx(1 / (1 - rate), rel=1e-5)
+
+
+def test_figures_of_a_layer_are_those_of_its_output_and_count_live_units():
+    x = keras.Input((6,))
+    dense = layers.Dense(8, "relu", name="hidden")
+    model = classifier(x, layers.Dropout(0.5, name="drop")(dense(x)))
+    dense.bias.assign([-100.0] * 2 + [0.0] * 6)  # two units are never on
+    data = RNG.normal(size=(300, 6)).astype("float32")
+    found = compare_modes(model, data, samples=2)
+    y = np.asarray(dense(data), np.float64)
+    figures = layer(found, "hidden")["modes"]["inference"]
+    assert figures["mean"] == pytest.approx(y.mean())
+    assert figures["variance"] == pytest.approx(y.var())
+    assert figures["live"] == 0.75
+    assert figures["active"] == pytest.approx((y != 0).mean())
+    dropped = layer(found, "drop")["modes"]
+    assert dropped["mc"]["live"] == 0.75
+    assert dropped["mc"]["active"] == pytest.approx(figures["active"] / 2, rel=0.1)
+
+
+def test_units_of_a_channels_first_layer_are_its_channels():
+    y = np.zeros((2, 3, 4, 4), "float32")
+    y[:, 0], y[1, 2] = 5.0, 1.0
+    found = moments.summed(moments._sums(y, 1).numpy())
+    assert found["live"] == pytest.approx(2 / 3)
+    assert found["active"] == pytest.approx((32 + 16) / 96)
+    assert moments.by_unit(moments._sums(y, 1).numpy())[0].tolist() == [5.0, 0.0, 0.5]
+
+
+def test_figures_of_the_modes_are_those_of_their_outputs(small):
+    model, x = small.build("everywhere"), small.batch(60)
+    y = RNG.integers(0, 5, 60)
+    found = compare_modes(model, x, y, samples=3)["modes"]
+    logits = np.asarray(model(x, training=False))
+    assert {k: found["inference"][k] for k in ("error", "ece")} == {
+        "error": metrics.error(logits, y),
+        "ece": pytest.approx(metrics.calibration_error(logits, y)),
+    }
+    assert found["inference"]["loss"] == pytest.approx(metrics.loss(logits, y), rel=1e-5)
+    assert found["mc"]["loss"] < found["mc_single"]["loss"]  # Jensen
+    assert found["mc"]["entropy"] > found["mc_single"]["entropy"]
+    assert found["mc_single"]["sd"]["loss"] > 0
+    assert set(found) == set(behaviour.MODES)
+    assert all(found.values())
+
+
+def test_without_batch_norm_training_is_one_sample_of_mc():
+    found = compare_modes(zoo.build("mlp", (4, 4, 1), 3, {"hidden": 0.5}, hidden=(32,)), images(40, 3)[0], samples=2)
+    for row in found["layers"]:
+        assert row["modes"]["training"] == row["modes"]["mc"]
+    assert found["modes"]["training"] == {"entropy": pytest.approx(found["modes"]["mc_single"]["entropy"], rel=0.2)}
+
+
+def test_without_dropout_mc_is_inference_and_says_so(small):
+    found = compare_modes(small.build({}), small.batch(), samples=2)
+    assert [mode for mode, figures in found["modes"].items() if figures] == ["inference", "training"]
+    assert "nothing is dropped" in found["notes"][0]
+    for row in found["layers"]:
+        assert row["variance_ratio"]["mc"] in (1.0, None)
+        assert row["mean_ratio"]["mc"] in (1.0, None)
+    assert all(norm["masks_on_over_off"] == 1 for norm in found["batch_norms"])
+    assert "nothing is dropped" in behaviour_report.text(found)
+
+
+def images(n, classes, shape=(4, 4, 1)):
+    return RNG.integers(0, 256, (n, *shape)).astype("uint8"), RNG.integers(0, classes, n)
+
+
+def test_nothing_changes_in_the_model_and_one_seed_gives_one_result(small):
+    model, x = small.build("everywhere"), small.batch(40)
+    before = [np.array(v) for v in model.variables]
+    first, second = (compare_modes(model, x, samples=2, seed=7) for _ in range(2))
+    assert json.dumps(first, allow_nan=False) == json.dumps(second)
+    for old, new in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, np.array(new))
+    assert compare_modes(model, x, samples=2, seed=8)["modes"] != first["modes"]
+
+
+def test_the_card_has_the_same_figures(small):
+    model, x = small.build("everywhere"), small.batch(40)
+    y = RNG.integers(0, 5, 40)
+    card, found = behaviour.gap(model, x, y, samples=2), compare_modes(model, x, y, samples=2)
+    assert [row["name"] for row in card["modes"]] == ["inference", "training", "mc"]
+    for row in card["modes"]:
+        for key in ("error", "loss", "ece", "entropy"):
+            assert row[key] == pytest.approx(found["modes"][row["name"]][key], rel=1e-6)
+    norm = "of the batch" if small.model == "resnet" else "none"
+    assert (card["modes"][1]["dropout"], card["modes"][1]["batch_norm"]) == ("on", norm)
+
+
+# === Models that are not ours ===
+
+
+def test_nested_models_several_batch_norms_and_a_softmax():
+    x = keras.Input((12,), name="x")
+    inside = keras.Input((8,))
+    block = keras.Model(inside, layers.Dropout(0.4, name="drop")(layers.BatchNormalization(name="bn")(inside)))
+    block.name = "block"
+    h = block(layers.Dense(8, "relu", name="first")(x))
+    h = layers.BatchNormalization(name="outer")(block(h))
+    found = compare_modes(classifier(x, h, activation="softmax"), NORMAL[:90, :12], RNG.integers(0, 4, 90), samples=2)
+    assert [norm["name"] for norm in found["batch_norms"]] == ["block/bn", "block/bn (call 2)", "outer"]
+    assert "probabilities" in found["assumed"]
+    assert found["modes"]["inference"]["loss"] == pytest.approx(np.log(4), abs=1.5)
+
+
+def test_attention_with_dropout_inside_keeps_its_factor():
+    x = keras.Input((5, 8))
+    h = layers.MultiHeadAttention(2, 4, dropout=0.3, name="mha")(x, x)
+    model = classifier(x, layers.Dropout(0.2, name="drop")(layers.GlobalAveragePooling1D()(h)))
+    data = RNG.normal(size=(50, 5, 8)).astype("float32")
+    found = compare_modes(model, data, samples=3)
+    assert found["notes"] == ["without 1/(1-rate) leaves these as they are: mha"]
+    assert layer(found, "mha")["variance_ratio"]["mc"] != 1
+    alone = compare_modes(classifier(x, layers.Flatten()(h)), data, samples=2)
+    assert alone["modes"]["uncompensated_training"] is None
+    assert "no mask layer" in alone["notes"][0]
+
+
+def test_several_inputs_and_one_sigmoid():
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    h = layers.GaussianDropout(0.3)(layers.Concatenate()([a, b]))
+    model = classifier([a, b], h, classes=1, activation="sigmoid")
+    x, y = [NORMAL[:40, :3], NORMAL[:40, :2]], RNG.integers(0, 2, 40)
+    found = compare_modes(model, x, y, samples=2)
+    p = np.asarray(model(x, training=False), np.float64)[:, 0]
+    expected = -np.mean(np.where(y == 1, np.log(p), np.log(1 - p)))
+    assert found["modes"]["inference"]["loss"] == pytest.approx(expected, rel=1e-5)
+    assert "class 1" in found["assumed"]
+
+
+@pytest.mark.parametrize(
+    ("head", "form"),
+    [
+        (lambda h: layers.Dense(3)(h), "logits"),
+        (lambda h: layers.Softmax()(layers.Dense(3)(h)), "softmax"),
+        (lambda h: layers.Activation("softmax", dtype="float32")(layers.Dense(3)(h)), "softmax"),
+        (lambda h: keras.ops.softmax(layers.Dense(3)(h)), "softmax"),
+        (lambda h: layers.Reshape((3,))(layers.Dense(3, "sigmoid")(h)), "sigmoid"),
+        (lambda h: layers.Dense(3)(layers.Softmax()(h)), "logits"),
+        (lambda h: layers.Dense(3, "tanh")(h), "logits"),
+    ],
+)
+def test_what_the_outputs_stand_for_is_told_from_the_last_operation(head, form):
+    x = keras.Input((4,))
+    found = scores.scores_of(graph.Graph(keras.Model(x, head(x))))
+    assert found.form == form
+    p = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])
+    logits = found.logits(np.log(np.maximum(p, 1e-300)) if form == "logits" else p)
+    np.testing.assert_allclose(np.exp(metrics.log_softmax(logits)), p, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": np.full(5, 3)}, "whole numbers from 0 to 2"),
+        ({"y": np.zeros(4, int)}, "of the 5 examples"),
+        ({"x": NORMAL[:0], "y": None}, "0 examples"),
+        ({"samples": 0}, "0 samples"),
+        ({"x": np.full((5, 64), np.inf, "float32")}, "not finite"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(change, message):
+    options = {"x": NORMAL[:5], "y": np.zeros(5, int), **change}
+    with pytest.raises(BadInput, match=message):
+        compare_modes(dropped_before_batch_norm(0.1), **options)
+
+
+def test_a_model_with_other_outputs_is_refused():
+    x = keras.Input((4, 2))
+    for outputs in ([x + 1, x + 2], layers.Dense(3)(x)):
+        with pytest.raises(BadInput, match="one output"):
+            compare_modes(keras.Model(x, outputs), np.zeros((2, 4, 2)))
+
+
+# === The command ===
+
+
+def test_the_command_on_a_run_an_artefact_and_a_model_file(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(runs["resnet"], tmp_path / "run")
+    options = ["--samples", "3", "--examples", "100"]
+    main(["modes", "run", *options])
+    shown = capsys.readouterr()
+    assert "100 examples" in shown.err
+    assert all(word in shown.out for word in ("inference", "BatchNorm", "ECE", "run/modes.png"))
+    found = json.loads((run / "modes.json").read_text())
+    assert (found["examples"], found["samples"], found["dataset"]) == (100, 3, "digits")
+    assert (run / "modes.png").read_bytes().startswith(b"\x89PNG")
+    shelf = export("run", name="resnet", formats=["keras"], out="shelf")
+    before = sorted(shelf.iterdir())
+    main(["modes", str(shelf), *options, "--json"])
+    same = json.loads(capsys.readouterr().out)
+    assert (same["modes"], same["layers"]) == (found["modes"], found["layers"])
+    assert sorted(shelf.iterdir()) == before
+    assert (tmp_path / "modes" / "resnet" / "modes.png").exists()
+    main(["modes", "run/model.keras", "--dataset", "digits", *options, "--out", "elsewhere"])
+    assert "does not say how its inputs are scaled" in capsys.readouterr().out
+    assert json.loads((tmp_path / "elsewhere" / "modes.json").read_text())["modes"] == found["modes"]
+
+
+def test_a_model_over_strings_is_cut_at_its_tokens():
+    strings = keras.Input((), dtype="string")
+    words = layers.TextVectorization(output_sequence_length=4, vocabulary=["good", "film"], name="tokens")
+    h = layers.GlobalAveragePooling1D()(layers.Embedding(4, 6)(words(strings)))
+    model = classifier(strings, layers.Dropout(0.5)(h), classes=2)
+    cut = subject._from_tokens(model)
+    ids = np.array([[2, 3, 0, 0], [1, 1, 2, 0]], "int32")
+    np.testing.assert_array_equal(cut(ids), model(keras.ops.convert_to_tensor(["good film", "a b good"])))
+    assert compare_modes(cut, ids, samples=2)["modes"]["mc"]
+
+
+def test_what_the_command_refuses(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(runs["mlp"], tmp_path / "run")
+    (tmp_path / "broken.keras").write_bytes(b"PK nothing")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(7)]).save("seven.keras")
+    keras.Sequential([keras.Input((9, 9, 1)), layers.Flatten(), layers.Dense(10)]).save("nine.keras")
+    for words, message in (
+        (["nowhere"], "not there"),
+        (["empty"], "without config.json"),
+        (["file"], "no .keras file"),
+        (["seven.keras"], "without --dataset"),
+        (["seven.keras", "--dataset", "digits"], "of 7 classes and digits, which has 10"),
+        (["nine.keras", "--dataset", "digits"], r"\(9, 9, 1\) and digits, whose examples are \(8, 8, 1\)"),
+        (["broken.keras", "--dataset", "digits"], "broken.keras"),
+        (["run", "--dataset", "mnist", "--data-dir", str(tmp_path)], "not prepared"),
+        (["run", "--out", "file"], "is a file"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            main(["modes", *words])
+    (run / "model.keras").unlink()
+    with pytest.raises(BadInput, match="not finished"):
+        main(["modes", "run"])
+    (run / "SHA256SUMS").touch()
+    with pytest.raises(BadInput, match="sealed"):
+        subject.find("seven.keras", "digits", out="run/inside")
+
+
+def test_the_picture_holds_any_model(small, tmp_path):
+    found = compare_modes(small.build({}), small.batch(), samples=1)
+    for row in (found, {**found, "layers": [], "batch_norms": [], "model": "$a_{b"}):
+        for path in behaviour_figure.write(row, tmp_path / "new"):
+            assert path.stat().st_size
+
+
+def test_help_needs_no_tensorflow(request):
+    code = "import sys; from zoo.__main__ import main\ntry: main(['modes', '--help'])\n"
+    code += "except SystemExit: sys.exit('tensorflow' in sys.modules or 'matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=request.config.rootpath, capture_output=True, check=True)

@@ -1,0 +1,65 @@
+"""Masks from a counter: a function of a seed, a site and a place in the tensor, and of nothing else.
+
+Training draws its masks from Keras' generators, which differ from runtime to runtime and
+move a state along. Here the bits come from an integer hash of the element's number, so
+that a seed gives the same masks, bit for bit, in TensorFlow, ONNX Runtime, LiteRT and
+NumPy, and so that any sample can be drawn alone. The hash is two rounds of multiplying
+and xor-shifting 32-bit integers, in the manner of MurmurHash3's finaliser (Appleby 2008),
+with a key between the rounds. All of it is int32 arithmetic that wraps around.
+"""
+
+import hashlib
+import math
+
+from keras import ops
+
+_STEP = -1640531527  # 2**32 divided by the golden ratio, an odd number
+_FIRST, _SECOND = 2146121005, -2073254261  # odd multipliers that flip half of the bits
+
+
+def salt(site, occurrence):
+    """The 32 bits, as a signed number, that keep the masks of one place apart from those of all others."""
+    digest = hashlib.sha256(f"{site}/{occurrence}".encode()).digest()
+    return int.from_bytes(digest[:4], "little", signed=True)
+
+
+def bits(seeds, salt, size):
+    """Pseudo-random int32 `(samples, size)` over the whole range, for int32 `seeds` `(samples,)`."""
+    key = _mixed(ops.expand_dims(seeds, -1) * _STEP + salt, salt)
+    return _mixed(ops.expand_dims(ops.arange(size, dtype="int32"), 0) * _STEP + key, key * _FIRST + _STEP)
+
+
+def kept(seeds, salt, size, rate):
+    """Booleans `(samples, size)`, each False with probability `rate` (to within 2**-32)."""
+    threshold = min(round(rate * 2**32), 2**32 - 1) - 2**31
+    return ops.greater_equal(bits(seeds, salt, size), threshold)
+
+
+def normal(seeds, salt, size):
+    """Standard normal float32 `(samples, size)`, by the transformation of Box & Muller 1958.
+
+    The integers behind it are equal in every runtime; logarithm and cosine round
+    differently in the last digit.
+    """
+    radius = ops.sqrt(-2.0 * ops.log(_unit(bits(seeds, salt, size))))
+    return radius * ops.cos(2 * math.pi * _unit(bits(seeds, salt ^ _SECOND, size)))
+
+
+def _unit(h):
+    """Floats inside (0, 1), exact: 23 bits and a half."""
+    return (ops.cast(_shifted(h, 9), "float32") + 0.5) * 2**-23
+
+
+def _mixed(h, key):
+    """Two rounds. The low bits stay the weaker ones; what decides is compared from the top."""
+    h = ops.bitwise_xor(h, _shifted(h, 16)) * _FIRST + key
+    return ops.bitwise_xor(h, _shifted(h, 15)) * _SECOND
+
+
+def _shifted(h, k):
+    """`h` shifted right by `k` bits, zeros coming in.
+
+    Written as an arithmetic shift and a correction, since that is the one form that
+    TensorFlow, ONNX and LiteRT all convert to what it says.
+    """
+    return ops.right_shift(h, k) + ops.cast(h < 0, "int32") * 2 ** (32 - k)
