@@ -132,11 +132,3 @@ def test_a_node_that_draws_for_itself_is_repeated():
     nodes = [*HIDDEN, NODE("RandomNormalLike", ["hidden"], ["noise"]), NODE("Mul", ["noise", "s"], ["logits"])]
     split = onnxsplit.Split(proto(nodes), "seed")
     assert split.between == ["hidden"]
-
-
-def test_without_the_package_onnx_the_whole_graph_is_repeated(tmp_path, monkeypatch):
-    data = proto(GRAPHS["branches that meet again"])
-    artefact = load.load(fake.write(tmp_path / "a", {"mc.onnx": data}), "onnx")
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    found = artefact.predict(fake.IMAGES, "mc", samples=2, seed=2).logits
-    np.testing.assert_array_equal(found, plain(data, fake.IMAGES, load.sample_seeds(2, 2, 0)))

@@ -157,7 +157,7 @@ def test_auto_takes_the_fastest_that_does_the_mode(tmp_path, folder, monkeypatch
     with pytest.raises(BadInput, match="needs the package onnxruntime"):
         zoo.load(folder, "onnx")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(BadInput, match="install one of the packages ai_edge_litert, onnxruntime"):
+    with pytest.raises(BadInput, match="install one of the packages ai_edge_litert, onnx, onnxruntime"):
         zoo.load(folder)
 
 

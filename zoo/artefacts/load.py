@@ -26,7 +26,7 @@ BATCH = 256
 MOST_SAMPLES = 10_000
 # Runtime -> where its class is, and the packages that it needs.
 _RUNTIMES = {
-    "onnx": ("zoo.artefacts.runtimes", "Onnx", ("onnxruntime",)),
+    "onnx": ("zoo.artefacts.runtimes", "Onnx", ("onnxruntime", "onnx")),
     "litert": ("zoo.artefacts.runtimes", "LiteRT", ("ai_edge_litert",)),
     "savedmodel": ("zoo.artefacts.programs", "SavedModel", ("tensorflow", "keras")),
     "keras": ("zoo.artefacts.programs", "Keras", ("tensorflow", "keras")),

@@ -119,7 +119,7 @@ class Onnx(_OverTokens):
         whole = self._opened("mc")
         try:
             return self._in_two(x) or functools.partial(self._repeat, whole)
-        except Exception:  # no package onnx, or a graph that cannot be cut: slower, not wrong
+        except Exception:  # a graph that cannot be cut: slower, not wrong
             return functools.partial(self._repeat, whole)
 
     def _in_two(self, x):
