@@ -1,34 +1,42 @@
-"""What ships: every model opens, is what its configuration says, and has a row of figures."""
+"""What ships: every artefact does what its card says, and its row of figures is its card's."""
 
-import json
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 
+from benchmarks.evidence import row
 from trainers.folder import read_csv
-from trainers.plan import Plan
-from zoo import catalogue, realise
+from zoo import catalogue
+from zoo.artefacts import contract
+from zoo.artefacts.verify import verify
 
 SHELF = Path(__file__).parent.parent / "saved_models"
-ROWS = {row["name"]: row for row in read_csv(SHELF / "results.csv")}
-FOLDERS = sorted(path.parent for path in SHELF.glob("*/config.json"))
+ARTEFACTS = sorted(path.parent for path in SHELF.glob("*/card.json"))
+ALL = ["keras", "savedmodel", "onnx", "litert"]
 
 
-def test_every_folder_has_a_row_and_the_shelf_is_small():
-    assert FOLDERS
-    assert {folder.name for folder in FOLDERS} <= set(ROWS)
+def test_the_shelf_holds_the_four_architectures_with_and_without_dropout():
+    formats = {folder.name: list(contract.read(folder)["formats"]) for folder in ARTEFACTS}
+    for model in catalogue.CONFIGS:
+        assert formats[f"{model}-digits-none"] == formats[f"{model}-digits-default"] == ALL
+        assert formats[f"{model}-fashion_mnist-default"] == ["keras", "onnx"]
+
+
+def test_the_shelf_is_small_and_holds_nothing_half_made():
     assert sum(path.stat().st_size for path in SHELF.rglob("*") if path.is_file()) < 40e6
+    assert sorted(SHELF.iterdir()) == sorted([*ARTEFACTS, SHELF / "results.csv"])
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_model_is_what_its_configuration_and_its_row_say(folder):
-    config, row = json.loads((folder / "config.json").read_text()), ROWS[folder.name]
-    plan, model = Plan.from_json(config), keras.models.load_model(folder / "model.keras", safe_mode=True)
-    sites = catalogue.configure(plan.model, plan.settings).sites(tokens=(folder / "vocabulary.txt").exists())
-    assert realise.realised(model) == realise.planned(plan.placement, sites)
-    assert row["parameters"] == model.count_params()
-    assert row["command"] == f"{plan.command()} --threads {config['threads']}", "the bits depend on the threads"
-    shape = config["data"]["input_shape"]
-    assert np.isfinite(np.asarray(model(np.ones((2, *shape), "int32" if len(shape) == 1 else "float32")))).all()
+def test_the_table_is_what_the_cards_say():
+    rows = {r["name"]: r for r in read_csv(SHELF / "results.csv")}
+    assert set(rows) >= {folder.name for folder in ARTEFACTS}
+    for folder in ARTEFACTS:
+        for key, value in row(contract.read(folder)).items():
+            stated = rows[folder.name][key]
+            assert stated == (pytest.approx(value) if isinstance(value, float) else value), (folder.name, key)
+
+
+@pytest.mark.parametrize("folder", ARTEFACTS, ids=lambda folder: folder.name)
+def test_an_artefact_does_what_its_card_says(folder):
+    failed = [check for check in verify(folder) if not check.ok]
+    assert not failed

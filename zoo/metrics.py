@@ -14,6 +14,13 @@ def log_softmax(logits):
     return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
 
 
+def softmax(logits):
+    """Probabilities, in float64."""
+    z = np.asarray(logits, np.float64)
+    p = np.exp(z - z.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+
 def error(logits, labels):
     """Share of examples whose largest logit is not their label's, in per cent."""
     return 100.0 * float(np.mean(np.argmax(logits, axis=-1) != labels))

@@ -29,9 +29,10 @@ class Predictions:
     seed: int | None
     logits: np.ndarray
 
-    @property
+    @functools.cached_property
     def probabilities(self):
-        return self._measured[0]
+        # The one that everybody reads, so computed without the others where that can be.
+        return metrics.softmax(self.logits) if self.logits.ndim == 2 else self._measured[0]
 
     @property
     def std(self):
@@ -53,7 +54,7 @@ class Predictions:
     def _measured(self):
         """Probabilities, standard deviations, entropies and mutual information."""
         if self.logits.ndim == 2:
-            p = np.exp(metrics.log_softmax(self.logits))
+            p = self.probabilities
             return p, np.zeros_like(p), metrics.predictive_entropy(p), np.zeros(len(p))
         starts = range(0, self.logits.shape[1], _AT_ONCE)
         parts = [_of_samples(self.logits[:, start : start + _AT_ONCE]) for start in starts]
