@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,8 +13,13 @@ import pytest
 from conftest import ROOT, SHELF_MODELS
 
 import zoo
+from trainers.plan import Plan
+from zoo import data
+from zoo.__main__ import main
 from zoo.artefacts import card, contract, export, probe, run, sums, verify
 from zoo.errors import BadInput, RunFailed
+from zoo.parts import Part
+from zoo.text import save_vocabulary
 
 RUNTIMES = ("keras", "savedmodel", "onnx", "litert")
 MATRIX = [(model, runtime) for model in SHELF_MODELS for runtime in RUNTIMES]
@@ -208,3 +214,49 @@ def test_an_unfinished_run_is_refused(runs, tmp_path):
         export.export(unfinished, out=tmp_path / "out")
     with pytest.raises(BadInput, match="no run folder"):
         export.export(Path(tmp_path), out=tmp_path / "out")
+
+
+def test_the_commands_export_and_verify(runs, tmp_path, capsys):
+    arguments = ["export", str(runs["mlp"]), "--formats", "onnx", "--name", "small", "--out", str(tmp_path)]
+    assert not main(arguments)
+    said = capsys.readouterr()
+    assert "small: onnx; modes inference, mc" in said.out
+    assert "checking every runtime against Keras" in said.err
+    assert main(["verify", str(tmp_path / "small"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+    (tmp_path / "small" / "model.onnx").write_bytes(b"damaged")
+    assert main(["verify", str(tmp_path / "small")]) == 1
+    assert "FAILED  checksums" in capsys.readouterr().out
+
+
+def test_text_is_tokenised_inside_where_it_can_be_and_by_the_loader_elsewhere(tmp_path, monkeypatch):
+    vocabulary = ("", "[UNK]", "good", "bad", "film", "a", "not")
+    folder = text_run(tmp_path / "run", vocabulary)
+    part = Part(np.array([[5, 2, 4, 0], [3, 3, 1, 2]], np.int32), np.array([1, 0], np.int32))
+    monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(test=part))
+    monkeypatch.setattr(data, "check_ready", lambda name, **options: None)
+    artefact = export.export(folder, name="text", out=tmp_path)
+    texts = ["A good film!", "Not bad, not a bad film at all", "", "unseen words"]
+    expected = zoo.load(artefact, runtime="keras").predict(texts, mode="mc", samples=2, seed=4)
+    for runtime in RUNTIMES[1:]:
+        got = zoo.load(artefact, runtime=runtime).predict(texts, mode="mc", samples=2, seed=4)
+        np.testing.assert_allclose(got.probabilities, expected.probabilities, atol=1e-4)
+    assert contract.read(artefact)["input"]["takes"]["onnx"] == "tokens"
+    assert all(check.ok for check in verify.verify(artefact))
+
+
+def text_run(folder, vocabulary):
+    """A run folder of a transformer over tokens, as training leaves it, untrained."""
+    folder.mkdir()
+    settings = {"width": 8, "heads": 2, "depth": 1, "ffn": 8}
+    model = zoo.build("transformer", (4,), 2, {"ffn_hidden": 0.3}, 0, len(vocabulary), **settings)
+    model.save(folder / "model.keras")
+    save_vocabulary(folder / "vocabulary.txt", vocabulary)
+    plan = Plan.make(model="transformer", settings=settings, drop={"ffn_hidden": 0.3}, dataset="texts", length=4)
+    config = plan.to_json() | {"command": "none", "threads": 1, "versions": {}}
+    config["data"] |= {"about": {"source": "made up", "test_part": "test"}, "input_shape": [4], "classes": 2}
+    config["data"] |= {"labels": ["bad", "good"], "sizes": {"train": 2, "val": 2, "test": 2}}
+    measured = {"test_error": 50.0, "test_loss": 0.7, "test_ece": 1.0, "val_error": 50.0, "seconds": 1.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "metrics.json").write_text(json.dumps(measured | {"epochs": 1, "best_epoch": 1}))
+    return folder
