@@ -146,8 +146,6 @@ GRAPHS |= {
     "layers_of_somebody_else": lambda: stack((6,), Block(), layers.Dense(5), Block()),
 }
 every_graph = pytest.mark.parametrize("name", GRAPHS)
-pytestmark = pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
-
 
 def built(name):
     """The network `name`, its weights and BatchNorm statistics drawn at random, and a batch for it."""

@@ -14,6 +14,8 @@ from zoo.errors import BadInput
 from zoo.modes import in_mode
 from zoo.montecarlo import Sampler
 
+pytestmark = pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+
 # === Samples are those that mode mc draws one at a time ===
 
 
