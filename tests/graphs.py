@@ -147,6 +147,7 @@ GRAPHS |= {
 }
 every_graph = pytest.mark.parametrize("name", GRAPHS)
 
+
 def built(name):
     """The network `name`, its weights and BatchNorm statistics drawn at random, and a batch for it."""
     model, rng = GRAPHS[name](), np.random.default_rng(1)
