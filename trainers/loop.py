@@ -170,13 +170,14 @@ class _Streamed:
         return lambda first, last: self._steps(iterator, tf.constant(first), tf.constant(last))
 
 
-def fit(engine, callbacks=(), resume=None, on_progress=None, track_test=False, subset=SUBSET):
+def fit(engine, callbacks=(), resume=None, on_progress=None, track_test=False, subset=SUBSET, until=None):
     """Train `engine`, yielding a row per epoch: a dictionary with the columns of `history.csv`.
 
     When a row is yielded, everything in the engine and the callbacks belongs to the end
     of that epoch: the moment to take a checkpoint. `resume` is a `checkpoint.State` to
     begin from. With `track_test` the row also holds the test part's figures, for plots.
     `subset` is the number of training examples looked at in inference mode; 0 for none.
+    After the epoch `until` the training pauses: callbacks do not hear of an end.
 
     `callbacks` are Keras callbacks. They hear of epochs with Keras' own names in `logs`
     (`loss`, `accuracy`, `val_loss`, `val_accuracy`) and ours (`val_error`, ...); of
@@ -192,7 +193,7 @@ def fit(engine, callbacks=(), resume=None, on_progress=None, track_test=False, s
     model.stop_training = False
     listeners.on_train_begin()
     epoch = resume.restore(engine, callbacks) if resume else 0
-    while epoch < recipe.epochs and not model.stop_training:
+    while epoch < min(recipe.epochs, until or recipe.epochs) and not model.stop_training:
         epoch, begun = epoch + 1, time.perf_counter()
         listeners.on_epoch_begin(epoch - 1)
         listeners.on_train_batch_begin(0)
@@ -212,7 +213,8 @@ def fit(engine, callbacks=(), resume=None, on_progress=None, track_test=False, s
         listeners.on_train_batch_end(engine.steps - 1, {"loss": loss, "accuracy": logs["accuracy"]})
         listeners.on_epoch_end(epoch - 1, logs)
         yield row
-    listeners.on_train_end()
+    if epoch >= recipe.epochs or model.stop_training:
+        listeners.on_train_end()
 
 
 def _logs(row):

@@ -143,9 +143,7 @@ class Plan:
 
     def differences(self, other):
         """What differs between two plans: a list of `field: this, not that`."""
-        mine, theirs = _flat(self.to_json()), _flat(other.to_json())
-        keys = sorted(mine.keys() | theirs.keys())
-        return [f"{k}: {mine.get(k)}, not {theirs.get(k)}" for k in keys if mine.get(k) != theirs.get(k)]
+        return differences(self.to_json(), other.to_json())
 
 
 def choose_placement(model, config, placement=None, drop=None, scaling=None):
@@ -182,7 +180,15 @@ def check_counts(**counts):
             raise BadInput(f"received {name} {value!r}; it is a whole number of at least {least}")
 
 
+def differences(mine, theirs):
+    """What differs between two nested dictionaries: a list of `field: this, not that`."""
+    mine, theirs = _flat(mine), _flat(theirs)
+    keys = sorted(mine.keys() | theirs.keys())
+    return [f"{k}: {mine.get(k)}, not {theirs.get(k)}" for k in keys if mine.get(k) != theirs.get(k)]
+
+
 def _flat(value, prefix=""):
+    """A nested dictionary as one of `outer.inner` keys."""
     if not isinstance(value, dict):
         return {prefix: value}
     items = (_flat(v, f"{prefix}.{k}" if prefix else k) for k, v in value.items())

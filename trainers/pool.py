@@ -1,6 +1,7 @@
 """Many runs over many processes: threads divided, failures kept apart, nobody left behind."""
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -52,7 +53,7 @@ def carry_out(jobs, workers, threads, **options):
 
     pending, crashes = {job.folder: job for job in jobs}, 0
     while pending:
-        tasks = [joblib.delayed(_one)(job, os.getpid(), threads, options) for job in pending.values()]
+        tasks = [joblib.delayed(attempt)(job, os.getpid(), threads, options) for job in pending.values()]
         try:
             pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
             for outcome in pool(tasks):
@@ -69,13 +70,15 @@ def carry_out(jobs, workers, threads, **options):
             raise
 
 
-def _one(job, parent, threads, options):
-    """One job, in a worker process."""
+def attempt(job, parent, threads, options):
+    """Carry out one job in this process: its outcome, whatever goes wrong. `parent` is the process to end with."""
     from trainers import folder, train
     from trainers.plan import Plan
 
+    # Each run traces its own functions; TensorFlow takes many runs in a process for a mistake.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if os.getpid() != parent:
-        _end_with(parent)
+        end_with(parent)
     try:
         with folder.claimed(job.folder, resume=True, patience=10):
             metrics = train.run(
@@ -92,7 +95,7 @@ def _one(job, parent, threads, options):
         gc.collect()
 
 
-def _end_with(parent, watching=[]):  # noqa: B006 - remembers that this process watches already
+def end_with(parent, watching=[]):  # noqa: B006 - remembers that this process watches already
     """End this process when its parent has gone, even by `kill -9`; Ctrl-C is the parent's to hear."""
     if watching:
         return

@@ -40,7 +40,8 @@ class Session:
         self._history = folders.Table(out / "history.csv", TRACKED if track_test else HISTORY)
         self._rows = []
 
-    def train(self):
+    def train(self, until=None):
+        """Train to the end, or to the epoch `until`; of a run that is not at its end, the last row comes back."""
         path = self._out / "checkpoint.npz"
         state = checkpoint.load(path) if path.exists() else None
         before, seconds = (state.epoch, state.seconds) if state else (0, 0.0)
@@ -53,7 +54,7 @@ class Session:
         line = None if self._quiet else EpochLine(self._plan.recipe.epochs, len(self._dataset.train), before)
         saved, epoch = time.monotonic(), before
         for row in loop.fit(
-            self._engine, self._callbacks, state, line.within if line else None, track_test=self._track
+            self._engine, self._callbacks, state, line.within if line else None, self._track, until=until
         ):
             self._rows.append(row)
             self._history.append(row)
@@ -63,12 +64,14 @@ class Session:
             if time.monotonic() - saved >= CHECKPOINT_SECONDS:
                 checkpoint.save(path, self._engine, self._callbacks, epoch, seconds)
                 saved = time.monotonic()
-        # Early stopping has put the best weights back by now: they are the run's result.
-        self._engine.model.stop_training = True
+        paused = epoch < self._plan.recipe.epochs and not self._engine.model.stop_training
+        # At the end early stopping has put the best weights back by now: they are the run's result.
+        self._engine.model.stop_training = not paused
         checkpoint.save(path, self._engine, self._callbacks, epoch, seconds)
         self._seconds = seconds
         if line:
             line.end()
+        return {**self._rows[-1], "epochs": epoch, "seconds": seconds} if paused else None
 
     def finish(self):
         """Write `model.keras` and `metrics.json`, which marks the run as finished."""

@@ -67,11 +67,14 @@ def run(
     track_test=False,
     keep_checkpoint=True,
     load=None,
+    until=None,
 ):
     """Carry out `plan` in the folder `out`, which the caller has claimed; see `train`.
 
     `track_test` adds the test part's error of every epoch to the history, for plots.
     `load` replaces `zoo.data.load`, for callers that keep a data set between runs.
+    `until` pauses the run after that epoch: what is returned are the last row's
+    validation figures, and calling again with a later one goes on from there.
     """
     out = Path(out)
     done = folders.read_json(out / "metrics.json")
@@ -92,9 +95,9 @@ def run(
             from zoo.text import save_vocabulary
 
             save_vocabulary(out / "vocabulary.txt", dataset.vocabulary)
-        session.train()
-        result = session.finish()
-    if not keep_checkpoint:
+        paused = session.train(until)
+        result = paused or session.finish()
+    if not keep_checkpoint and not paused:
         (out / "checkpoint.npz").unlink(missing_ok=True)
     return {**result, "folder": str(out)}
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from zoo.errors import BadInput
 
 
-def _field(default, about):
-    return dataclasses.field(default=default, metadata={"about": about})
+def _field(default, about, width=False):
+    return dataclasses.field(default=default, metadata={"about": about, "width": width})
 
 
 @dataclass(frozen=True)
 class MLP:
     """A multi-layer perceptron over the pixels (Srivastava et al. 2014, section 6.1)."""
 
-    hidden: tuple[int, ...] = _field((512, 512), "width of each hidden layer")
+    hidden: tuple[int, ...] = _field((512, 512), "width of each hidden layer", width=True)
 
     def sites(self, tokens=False):
         return {"input": (0,), "hidden": tuple(range(len(self.hidden)))}
@@ -31,9 +31,9 @@ class MLP:
 class CNN:
     """Blocks of 3x3 convolutions and pooling, then a fully-connected head (Simonyan & Zisserman 2015)."""
 
-    filters: tuple[int, ...] = _field((32, 64), "filters of the convolutions, one number per block")
+    filters: tuple[int, ...] = _field((32, 64), "filters of the convolutions, one number per block", width=True)
     convolutions: int = _field(2, "convolutions in a block")
-    hidden: tuple[int, ...] = _field((256,), "width of each fully-connected layer of the head")
+    hidden: tuple[int, ...] = _field((256,), "width of each fully-connected layer of the head", width=True)
 
     def sites(self, tokens=False):
         return {
@@ -48,7 +48,7 @@ class CNN:
 class ResNet:
     """Residual blocks with batch normalisation (He et al. 2016)."""
 
-    filters: tuple[int, ...] = _field((16, 32, 64), "filters of each stage; all but the first halve the map")
+    filters: tuple[int, ...] = _field((16, 32, 64), "filters of each stage; later stages halve the map", width=True)
     blocks: tuple[int, ...] = _field((1, 1, 1), "residual blocks of each stage")
 
     def __post_init__(self):
@@ -68,10 +68,10 @@ class Transformer:
     """A pre-norm encoder over image patches (Dosovitskiy et al. 2021) or tokens, mean-pooled."""
 
     patch: int = _field(4, "edge of a square image patch, in pixels; token models have none")
-    width: int = _field(64, "width of a token's representation")
+    width: int = _field(64, "width of a token's representation", width=True)
     depth: int = _field(4, "encoder blocks")
     heads: int = _field(4, "attention heads; must divide width")
-    ffn: int = _field(256, "width inside the feed-forward block")
+    ffn: int = _field(256, "width inside the feed-forward block", width=True)
 
     def __post_init__(self):
         if self.width % self.heads:
@@ -98,6 +98,22 @@ def configured(kind, settings):
             raise BadInput(f"received setting {key!r} for {kind.__name__.lower()}; it has {', '.join(sorted(fields))}")
         values[key] = _value(key, value, many=isinstance(fields[key].default, tuple))
     return kind(**values)
+
+
+def widened(config, factor):
+    """A configuration of the same architecture, all its widths times `factor`, whole and at least 1.
+
+    >>> widened(MLP((100, 50)), 0.5).hidden
+    (50, 25)
+    """
+    step = getattr(config, "heads", 1)  # attention heads share the width evenly
+
+    def times(width):
+        return max(step, round(width * factor / step) * step)
+
+    widths = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata["width"]}
+    many = {k: tuple(map(times, v)) if isinstance(v, tuple) else times(v) for k, v in widths.items()}
+    return dataclasses.replace(config, **many)
 
 
 def describe_fields(kind):

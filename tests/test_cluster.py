@@ -1,0 +1,141 @@
+"""One chief and its workers as real processes, on loopback; one of them is killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainers.folder import read_csv
+from tuning import cluster
+from tuning.cluster import check_address
+from zoo.errors import BadInput, RunFailed
+
+ROOT = Path(__file__).parent.parent
+SEARCH = ["--tune", "hidden=0:0.8:0.1", "--tuner", "grid", "--set", "hidden=16", "--train-size", "200", "--epochs", "3"]
+ENDS = 9
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "tuning", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def events(out, kind):
+    path = out / "journal.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def wait_for(happened, *processes, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        for process in processes:
+            assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.02)
+
+
+def assert_complete(out):
+    rows = read_csv(out / "results.csv")
+    assert sorted(row["rate_hidden"] for row in rows) == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    assert {row["status"] for row in rows} == {"completed"}
+
+
+def test_a_killed_worker_a_killed_chief_and_a_late_worker_leave_nothing_out(tmp_path):
+    out, address = tmp_path / "out", f"127.0.0.1:{free_port()}"
+    chief = ["cluster", "--chief", address, "--out", out, *SEARCH]
+    processes = [start(*chief), start("cluster", "--worker", address, "--name", "first", "--out", tmp_path / "first")]
+    try:
+        wait_for(lambda: len(events(out, "end")) >= 2, *processes)
+        os.kill(processes[1].pid, signal.SIGKILL)
+        # It comes back under its name, to the trial that it had, and finds its run where it left it.
+        processes[1].wait()
+        processes[1] = start("cluster", "--worker", address, "--name", "first", "--out", tmp_path / "first")
+        wait_for(lambda: len(events(out, "end")) >= 4, *processes)
+        os.kill(processes[0].pid, signal.SIGKILL)
+        processes[0].wait()
+        processes[0] = start(*chief, "--resume")
+        processes.append(start("cluster", "--worker", address, "--out", tmp_path / "late"))
+        for process in processes[1:]:
+            _, said = process.communicate(timeout=180)
+            assert process.returncode == 0, said
+        assert processes[0].wait(timeout=60) == 0
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert len(events(out, "end")) == ENDS
+    assert_complete(out)
+
+
+def test_two_workers_on_this_machine_do_it_all_and_a_killed_one_is_replaced(tmp_path):
+    out = tmp_path / "out"
+    search = start("search", "--workers", "2", "--out", out, *SEARCH)
+    try:
+        wait_for(lambda: len(events(out, "end")) >= 2, search)
+        children = Path(f"/proc/{search.pid}/task/{search.pid}/children").read_text().split()
+        assert len(children) == 2
+        os.kill(int(children[0]), signal.SIGKILL)
+        said = search.communicate(timeout=240)
+        assert search.returncode == 0, said[1]
+    finally:
+        search.kill()
+    assert len(events(out, "end")) == ENDS
+    assert_complete(out)
+
+
+def test_workers_end_with_their_search(tmp_path):
+    search = start("search", "--workers", "2", "--out", tmp_path / "out", *SEARCH)
+    wait_for(lambda: events(tmp_path / "out", "end"), search)
+    children = Path(f"/proc/{search.pid}/task/{search.pid}/children").read_text().split()
+    search.kill()
+    search.communicate()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def test_a_worker_without_a_chief_says_so(monkeypatch):
+    monkeypatch.setattr(cluster, "FIRST_SECONDS", 1.0)
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(RunFailed, match=f"no chief answers at {address}"):
+        cluster.work(address)
+
+
+def test_a_worker_of_other_versions_is_refused(monkeypatch):
+    class Study:
+        def get_space(self):
+            import keras_tuner
+
+            space = keras_tuner.HyperParameters()
+            space.Fixed("about", json.dumps({"versions": {"keras": "3.0.0"}}))
+            return space
+
+    with cluster.serving(Study(), "127.0.0.1:0") as port, pytest.raises(BadInput, match=r"keras .*, not 3\.0\.0"):
+        cluster.work(f"127.0.0.1:{port}")
+
+
+def test_an_address_that_is_in_use_is_refused():
+    with cluster.serving(object(), "127.0.0.1:0") as port:
+        again = cluster.serving(object(), f"127.0.0.1:{port}")
+        with pytest.raises(BadInput, match="cannot listen"):
+            again.__enter__()
+
+
+@pytest.mark.parametrize("text", ["8470", "host", "host:", ":80", "host:99999", "host:x"])
+def test_an_address_is_host_and_port(text):
+    with pytest.raises(BadInput, match="HOST:PORT"):
+        check_address(text, "--chief")

@@ -1,0 +1,293 @@
+"""Searches as users run them: real ones, small, on digits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import trainers
+import tuning
+from trainers import pool
+from trainers.folder import read_csv
+from tuning.__main__ import main
+from tuning.search import search
+from zoo.errors import BadInput, RunFailed
+
+ROOT = Path(__file__).parent.parent
+SMALL = {"settings": {"hidden": "16"}, "train_size": 200, "epochs": 2, "threads": 1}
+GRID = {"tune": ["hidden=0:0.8:0.4"], "tuner": "grid", **SMALL}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A grid of three rates, two executions each, the winner retrained."""
+    out = tmp_path_factory.mktemp("search") / "out"
+    return out, tuning.search(out=out, executions=2, quiet=True, **GRID)
+
+
+def column(out, name):
+    return [row[name] for row in read_csv(out / "results.csv")]
+
+
+def test_a_grid_runs_every_combination_once_and_leaves_the_promised_files(searched):
+    out, found = searched
+    assert {"results.csv", "rate.png", "best.json", "summary.json", "journal.jsonl"} <= {p.name for p in out.iterdir()}
+    promised = ["trial", "execution", "seed", "rate_hidden", "val_error_best", "val_error_last", "status"]
+    rows = read_csv(out / "results.csv")
+    assert list(rows[0])[: len(promised)] == promised
+    assert [(row["rate_hidden"], row["execution"]) for row in rows] == [(r, e) for r in (0, 0.4, 0.8) for e in (0, 1)]
+    assert {row["seed"] for row in rows} == {1000, 1001}
+    assert (found["trials"], found["combinations"]) == (3, 3)
+
+
+def test_the_figures_are_those_of_the_runs(searched):
+    out, found = searched
+    for row in read_csv(out / "results.csv"):
+        trial = row["trial"] if row["trial"] == "control" else f"{row['trial']:04d}"
+        history = read_csv(out / "trials" / trial / f"execution-{row['execution']}" / "history.csv")
+        assert row["val_error_last"] == pytest.approx(history[-1]["val_error"], rel=1e-6)
+        assert row["val_error_best"] == pytest.approx(min(r["val_error"] for r in history), rel=1e-6)
+    means = {}
+    for row in read_csv(out / "results.csv"):
+        means.setdefault(row["rate_hidden"], []).append(row["val_error"])
+    assert found["winner"]["val_error"] == pytest.approx(min(np.mean(v) for v in means.values()))
+    assert found["winner"]["val_error"] <= np.median([np.mean(v) for v in means.values()])
+
+
+def test_the_winner_trains_and_exports_as_it_is(searched, tmp_path):
+    from zoo.artefacts.export import export
+
+    out, found = searched
+    result = trainers.train(placement=str(out / "best.json"), out=tmp_path / "run", quiet=True, **SMALL)
+    config = json.loads((Path(result["folder"]) / "config.json").read_text())
+    assert config["placement"] == json.loads((out / "best.json").read_text())
+    assert (export(found["winner"]["run"], out=tmp_path, formats="keras", name="winner") / "model.keras").exists()
+
+
+def test_the_picture_has_a_size_that_people_can_read(searched):
+    with Image.open(searched[0] / "rate.png") as picture:
+        assert picture.width > 800
+        assert len(picture.convert("RGB").getcolors(10**6)) > 10
+
+
+def test_a_finished_search_says_so_and_can_be_retrained(searched, capsys):
+    out, before = searched
+    (out / "best.json").unlink()
+    runs = {p: p.stat().st_mtime_ns for p in out.rglob("model.keras")}
+    found = search(out=out, resume=True, retrain=2, workers=1)
+    assert "the search is finished already" in capsys.readouterr().err
+    assert {p: p.stat().st_mtime_ns for p in out.glob("trials/**/model.keras")} == runs
+    assert found["winner"] == before["winner"]
+    said = found["retrain"]["verdict"]
+    if found["winner"]["trial"] == "control":
+        assert said.startswith("leave dropout out here")
+    else:
+        assert {row["arm"] for row in read_csv(out / "retrain.csv")} == {"none", "winner"}
+
+
+def test_a_winner_is_compared_with_none_on_the_test_part_paired_by_seed(tmp_path, monkeypatch):
+    from tuning.retrain import retrain
+
+    request = tuning.request.Request.make(**{k: v for k, v in GRID.items() if k != "threads"})
+    winner = {"trial": "0001", "values": {"rate_hidden": 0.4}}
+    found = retrain(tmp_path, request.space, request.base, winner, 2, workers=1, quiet=True)
+    rows = read_csv(tmp_path / "retrain.csv")
+    assert [(row["arm"], row["seed"]) for row in rows] == [("none", 0), ("winner", 0), ("none", 1), ("winner", 1)]
+    assert {row["placement"] for row in rows} == {"", "hidden=0.4"}
+    errors = {(row["arm"], row["seed"]): row["test_error"] for row in rows}
+    differences = [errors["winner", seed] - errors["none", seed] for seed in (0, 1)]
+    assert found["pairs"][0]["difference"] == pytest.approx(np.mean(differences), abs=1e-4)
+    assert "winner" in found["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("pair", "begins"),
+    [
+        ({"difference": -0.5, "low": -0.9, "high": -0.1}, "keep dropout here:"),
+        ({"difference": 0.5, "low": 0.1, "high": 0.9}, "leave dropout out here:"),
+        ({"difference": 0.1, "low": -0.1, "high": 0.3}, "leave dropout out here, or ask more seeds:"),
+        (
+            {
+                "difference": 0.1,
+                "low": -0.1,
+                "high": 0.3,
+                "test_loss": {"difference": -1, "low": -2, "high": -0.5, "n": 9},
+            },
+            "keep dropout here for the loss, not for the error:",
+        ),
+    ],
+)
+def test_the_verdict_claims_no_more_than_the_interval(pair, begins):
+    from tuning.retrain import verdict
+
+    assert verdict({"a": "none", "b": "winner", "n": 9, **pair}).startswith(begins)
+
+
+# === Failing ===
+
+
+def attempts(monkeypatch, wrong):
+    """Let the trials go wrong in a way of their own; those that `wrong` does not name are run."""
+    real, seen = pool.attempt, []
+
+    def attempt(job, *arguments):
+        seen.append(job.arm)
+        outcome = real(job, *arguments)
+        change = wrong.get(len(set(seen)) - 1)
+        return outcome if change is None else pool.Outcome(job, **change(outcome.metrics))
+
+    monkeypatch.setattr(pool, "attempt", attempt)
+
+
+def test_trials_without_a_finite_figure_fail_and_the_search_goes_on(tmp_path, monkeypatch):
+    nan, inf = ({"metrics": {"val_error": value}} for value in (float("nan"), float("inf")))
+    attempts(monkeypatch, {0: lambda m: {"metrics": m | nan["metrics"]}, 1: lambda m: {"metrics": m | inf["metrics"]}})
+    found = search(out=tmp_path / "out", quiet=True, **GRID)
+    assert column(tmp_path / "out", "status") == ["failed", "failed", "completed"]
+    assert [failure["message"] for failure in found["failed"]] == ["val_error became nan", "val_error became inf"]
+    assert found["winner"]["values"] == {"rate_hidden": 0.8}
+    assert found["control"] is None
+
+
+def test_three_failures_of_one_cause_stop_the_search_and_what_was_found_is_kept(tmp_path, monkeypatch):
+    attempts(monkeypatch, {i: lambda m: {"message": "out of memory in step 16"} for i in (1, 2, 3)})
+    options = {**GRID, "tune": ["hidden=0:0.8:0.2"]}
+    with pytest.raises(RunFailed, match="same cause: out of memory in step 16"):
+        search(out=tmp_path / "out", quiet=True, **options)
+    assert column(tmp_path / "out", "status") == ["completed", "failed", "failed", "failed"]
+    monkeypatch.undo()
+    found = search(out=tmp_path / "out", resume=True, quiet=True)
+    assert (found["trials"], len(found["failed"])) == (5, 3)
+
+
+def test_a_run_that_diverges_is_a_failed_trial(tmp_path):
+    tune = ["hidden=0/0.5", "learning_rate=0.001/1e30"]
+    found = search(out=tmp_path / "out", quiet=True, **{**GRID, "tune": tune, "optimizer": "sgd"})
+    assert 1 <= len(found["failed"]) <= 2
+    assert all("loss became" in failure["message"] for failure in found["failed"])
+    assert found["winner"]["values"]["learning_rate"] == 0.001
+
+
+# === Resuming ===
+
+
+def start(out, *arguments):
+    command = [sys.executable, "-m", "tuning", "search", "--out", str(out), "--resume", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def wait_for(happened, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.005)
+
+
+def test_a_killed_search_goes_on_and_every_combination_is_run_once(searched, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["--tune", "hidden=0:0.8:0.4", "--tuner", "grid", "--executions", "2", "--set", "hidden=16"]
+    arguments += ["--train-size", "200", "--epochs", "2", "--threads", "1"]
+    for trial, execution in (("control", 1), ("0002", 0)):
+        process = start(out, *arguments)
+        wait_for((out / "trials" / trial / f"execution-{execution}" / "config.json").exists, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    found = search(out=out, resume=True, quiet=True, threads=1)
+    rows, straight = read_csv(out / "results.csv"), read_csv(searched[0] / "results.csv")
+    assert [(r["trial"], r["execution"], r["seed"]) for r in rows] == [
+        (r["trial"], r["execution"], r["seed"]) for r in straight
+    ]
+    assert found["trials"] == 3
+
+
+def test_another_search_in_the_same_folder_is_refused_with_what_differs(searched):
+    out, _ = searched
+    for options, difference in [
+        ({"tune": ["hidden=0:0.6:0.3"]}, "space.rates.hidden"),
+        ({"epochs": 3}, "plan.recipe.epochs: 3, not 2"),
+        ({"train_size": 300}, "plan.data.train_size: 300, not 200"),
+        ({"executions": 3}, "executions: 3, not 2"),
+        ({"tuner": "random"}, "tuner: random, not grid"),
+        ({"seed": 5}, "seed: 5, not 0"),
+    ]:
+        with pytest.raises(BadInput, match=difference):
+            search(out=out, resume=True, quiet=True, **options)
+    with pytest.raises(BadInput, match="not empty"):
+        search(out=out, quiet=True, **GRID)
+
+
+def test_a_search_of_another_version_is_refused(searched, tmp_path):
+    request = json.loads((searched[0] / "search.json").read_text())
+    request["versions"]["keras"] = "3.0.0"
+    (tmp_path / "search.json").write_text(json.dumps(request))
+    with pytest.raises(BadInput, match=r"versions.keras: .*, not 3\.0\.0"):
+        search(out=tmp_path, resume=True, quiet=True)
+
+
+def test_more_trials_may_be_asked_for_and_none_beyond_the_combinations(tmp_path):
+    options = {"tune": ["hidden=0:0.6:0.2"], "tuner": "random", **SMALL}
+    assert search(out=tmp_path / "out", max_trials=2, quiet=True, **options)["trials"] == 2
+    assert search(out=tmp_path / "out", max_trials=50, resume=True, quiet=True)["trials"] == 4
+    assert sorted(column(tmp_path / "out", "rate_hidden")) == [0, 0.2, 0.4, 0.6]
+
+
+def test_hyperband_goes_on_with_the_runs_that_it_paused(tmp_path):
+    options = {**SMALL, "tune": ["hidden=0:0.8:0.1"], "epochs": 4}
+    found = search(out=tmp_path / "out", tuner="hyperband", max_trials=9, quiet=True, **options)
+    events = [json.loads(line) for line in (tmp_path / "out" / "journal.jsonl").read_text().splitlines()]
+    after = {e["trial"]: e["values"]["tuner/trial_id"] for e in events if e.get("values", {}).get("tuner/trial_id")}
+    assert after
+    trial, before = next(iter(after.items()))
+    rows = [read_csv(tmp_path / "out" / "trials" / t / "execution-0" / "history.csv") for t in (before, trial)]
+    assert rows[1][: len(rows[0])] == rows[0]
+    assert len(rows[1]) > len(rows[0])
+    assert found["winner"]["trial"] in {e["trial"] for e in events if e["event"] == "end"}
+
+
+# === The command ===
+
+
+def test_memory_does_not_grow_with_the_trials(tmp_path):
+    child = (
+        "import resource, sys, tuning.search as s, tuning.study as t\n"
+        "sizes, end = [], t.Study._note\n"
+        "def note(self, event):\n"
+        "    sizes.extend([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss] * (event['event'] == 'end'))\n"
+        "    return end(self, event)\n"
+        "t.Study._note = note\n"
+        f"s.search(tune=['hidden=0:0.95:0.05'], tuner='grid', out=sys.argv[1], quiet=True, **{SMALL!r})\n"
+        "print(len(sizes), sizes[19] / sizes[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", child, str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    trials, ratio = done.stdout.split()
+    assert (trials, float(ratio) < 1.2) == ("20", True), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "--tune", "conv=0:0.5:0.1"], "which mlp lacks"),
+        (["search", "--tuner", "annealing"], "allowed: random, grid, bayesian, hyperband"),
+        (["search", "--resume"], "--resume without --out"),
+        (["search", "--dataset", "no_such_set"], "no_such_set"),
+        (["cluster", "--chief", "here"], "HOST:PORT"),
+        (["cluster", "--worker", "127.0.0.1:8470", "--tuner", "grid"], "the chief's to say"),
+        (["cluster", "--chief", "127.0.0.1:0", "--workers", "2"], "leave it out"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=message):
+        main(arguments)
+    assert not list(tmp_path.iterdir())
