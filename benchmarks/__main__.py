@@ -9,7 +9,8 @@ from zoo.errors import BadInput
 
 FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
 ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "cold_start", "memory")
-NAMES = ("digits", *FASHION, *ARTEFACTS)
+TUNING = ("tuners", "workers")
+NAMES = ("digits", *FASHION, *ARTEFACTS, *TUNING)
 
 
 def main(argv=None):
@@ -34,8 +35,10 @@ def main(argv=None):
 
 
 def _measure(name):
-    from benchmarks import artefacts, training
+    from benchmarks import artefacts, training, tuning
 
+    if name in TUNING:
+        return getattr(tuning, name)()
     if name in ARTEFACTS:
         return getattr(artefacts, name)()
     return training.digits() if name == "digits" else training.fashion(name, FASHION[name])

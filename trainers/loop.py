@@ -48,7 +48,11 @@ class Engine:
         self._source = (_Streamed if hasattr(dataset.train, "batches") else _InMemory)(self)
         self._rate = None  # steps per second, once known
         self._predict = tf.function(lambda x: model(self._floats(x), training=False), reduce_retracing=True)
-        self._predict_all = tf.function(self._predicted, reduce_retracing=True)
+        kind = getattr(dataset.val, "x", np.empty(0, "uint8" if images else "int32")).dtype
+        # One trace for parts of any size.
+        self._predict_all = tf.function(
+            self._predicted, input_signature=[tf.TensorSpec((None, *dataset.input_shape), kind)]
+        )
 
     def variables(self):
         """All that training changes: weights, statistics, optimiser, every seed generator."""

@@ -21,7 +21,7 @@ def draw(path, trials, space, title):
     """Draw the finished full runs of `trials` (best first) into the PNG file `path`; nothing if there are none.
 
     A panel a site: dots are runs, the diamond is the mean over all runs at that rate,
-    whatever the other sites had, with its 95 % t interval where there are two or more.
+    whatever the other sites had, with its 95 % t interval where there are three or more.
     """
     if not trials:
         return
@@ -50,10 +50,12 @@ def _panel(ax, site, trials, rates, control):
     runs = [(trial.values[f"rate_{site}"], row["val_error"]) for trial in trials for row in trial.executions.values()]
     x, y = np.array(runs).T
     ax.scatter(x + _apart(x, y, _step(rates)), y, s=16, color=_DOT, alpha=0.9, linewidths=0, zorder=2)
-    for rate in np.unique(x):
+    tried = np.unique(x)
+    ax.plot(tried, [y[x == rate].mean() for rate in tried], color=_MEAN, linewidth=1, alpha=0.5, zorder=2)
+    for rate in tried:
         errors = y[x == rate]
         ax.plot(rate, errors.mean(), "D", color=_MEAN, markersize=5, zorder=4)
-        if len(errors) > 1 and np.ptp(errors) > 0:
+        if len(errors) > 2 and np.ptp(errors) > 0:  # that of two runs would fill the panel
             half = stats.sem(errors) * stats.t.ppf((1 + LEVEL) / 2, len(errors) - 1)
             ax.plot([rate] * 2, [errors.mean() - half, errors.mean() + half], color=_MEAN, linewidth=2, zorder=3)
     if control:

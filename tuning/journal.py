@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 from zoo.errors import BadInput, RunFailed
@@ -20,7 +21,8 @@ class Journal:
             os.truncate(self.path, whole)
 
     def write(self, event):
-        """Append one event, a JSON-able dictionary."""
+        """Append one event, a JSON-able dictionary; `time`, in seconds since 1970, is added."""
+        event = {**event, "time": round(time.time(), 3)}
         try:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(event, allow_nan=False) + "\n")

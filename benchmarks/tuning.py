@@ -1,0 +1,121 @@
+"""How good the tuners' picks are, what a trial costs beside its training, what a second worker buys."""
+
+import itertools
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from trainers.folder import read_csv, read_json
+from tuning.request import TUNERS
+from tuning.space import Space
+
+RUNS = Path("runs") / "benchmarks"  # kept, so that an interrupted measurement goes on
+NETWORK = {"settings": {"hidden": "128/128"}, "epochs": 30}
+TUNE = ("input=0:0.3:0.1", "hidden=0:0.8:0.1")
+SEEDS = 10
+
+
+def tuners(trials=20):
+    """Each tuner's pick of 20 trials against the best of the full grid, both by 10 seeds that chose nothing.
+
+    The distance is that of mean validation errors, in per cent points, and in standard
+    errors of its paired difference over the seeds.
+    """
+    space = Space.parse(TUNE)
+    errors = _grid(space)
+    best = min(errors, key=lambda key: errors[key].mean())
+    rows = []
+    for tuner in TUNERS:
+        out = RUNS / f"search-{tuner}"
+        found = _searched(out, tuner, trials if tuner != "hyperband" else None)
+        pick = space.key(found["winner"]["values"])[0]
+        apart = errors[pick] - errors[best]
+        error = apart.std(ddof=1) / np.sqrt(SEEDS) if pick != best else 0.0
+        rows.append(
+            {
+                "tuner": tuner,
+                "trials": found["trials"],
+                "pick": pick,
+                "val_error": float(errors[pick].mean()),
+                "above_best": float(apart.mean()),
+                "standard_errors": float(apart.mean() / error) if error else 0.0,
+                **_outside(out),
+            }
+        )
+    what = f"the pick of {trials} trials on digits against the best of {len(errors)} combinations, {SEEDS} seeds"
+    return {"what": what, "best": best, "best_val_error": float(errors[best].mean()), "rows": rows}
+
+
+def _grid(space):
+    """Placement -> validation error of every seed, for every combination."""
+    from trainers.compare import compare
+
+    combinations = [dict(zip(space.candidates, v, strict=True)) for v in itertools.product(*space.candidates.values())]
+    arms = {str(i): space.placement(values) for i, values in enumerate(combinations)}
+    compare(arms=arms, seeds=SEEDS, out=RUNS / "grid", resume=True, threads=1, **NETWORK)
+    return {
+        str(placement): np.array(
+            [
+                read_json(RUNS / "grid/runs/mlp" / arm / f"seed-{seed}" / "metrics.json")["val_error"]
+                for seed in range(SEEDS)
+            ]
+        )
+        for arm, placement in arms.items()
+    }
+
+
+def _searched(out, tuner, trials):
+    from tuning.search import search
+
+    shutil.rmtree(out, ignore_errors=True)
+    return search(tune=TUNE, tuner=tuner, max_trials=trials, out=out, threads=2, **NETWORK)
+
+
+def _outside(out):
+    """Seconds of a trial beside its epochs at their steady pace, so that tracing counts; the first trial left out."""
+    events = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    ends = [event for event in events if event["event"] == "end"]
+    seconds = []
+    for before, event in itertools.pairwise(ends):
+        rows = read_csv(out / "trials" / event["trial"] / "execution-0" / "history.csv")
+        steady = statistics.median(row["seconds"] for row in rows[1:] or rows)
+        trained = len(rows) - _paused(events, event["trial"], out)
+        seconds.append(event["time"] - before["time"] - trained * steady)
+    return {"outside_median": statistics.median(seconds), "outside_worst": max(seconds)}
+
+
+def _paused(events, trial, out):
+    """Epochs that an earlier trial had trained."""
+    asked = next((e for e in events if e["event"] == "ask" and e["trial"] == trial), {"values": {}})
+    return asked["values"].get("tuner/initial_epoch", 0)
+
+
+def workers(rounds=3):
+    """Two workers of one thread against one of two threads, searching the CNN and the transformer."""
+    rows = []
+    for model in ("cnn", "transformer"):
+        ratios = []
+        for round_ in range(rounds):
+            seconds = {}
+            for count in (1, 2) if round_ % 2 else (2, 1):
+                seconds[count] = _search_seconds(model, count)
+            ratios.append(seconds[1] / seconds[2])
+        rows.append({"model": model, "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios)})
+    return {"what": "8 trials on 2,000 images of Fashion-MNIST: one worker's time over that of two", "rows": rows}
+
+
+def _search_seconds(model, count):
+    """From the first trial's beginning to the last one's end, so that starting Python is not counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        command = [sys.executable, "-m", "tuning", "search", "--model", model, "--dataset", "fashion_mnist"]
+        command += ["--train-size", "2000", "--epochs", "2", "--max-trials", "8", "--workers", str(count)]
+        subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
+        events = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    return events[-1]["time"] - next(event["time"] for event in events if event["event"] == "give")
