@@ -137,3 +137,20 @@ def test_numbers_and_lists_of_arrays_of_a_callback_are_kept(tmp_path):
     simple, listed = checkpoint._callback_state(stopping)
     assert (simple["wait"], simple["best"]) == (3, 1.5)
     assert [a.shape for a in listed["best_weights"]] == [(2,), (2, 2)]
+
+
+def test_a_run_that_was_paused_twice_ends_as_one_that_never_was(tmp_path):
+    from trainers.plan import Plan
+
+    options = {key: value for key, value in OPTIONS.items() if key not in ("threads", "early_stopping")}
+    plan = Plan.make(**options)
+    straight = train_run.train(out=tmp_path / "straight", quiet=True, threads=2, **options)
+    (tmp_path / "paused").mkdir()
+    for until in (2, 3):
+        paused = train_run.run(plan, tmp_path / "paused", quiet=True, threads=2, until=until)
+        assert (paused["epochs"], paused["epoch"]) == (until, until)
+        assert not (tmp_path / "paused" / "metrics.json").exists()
+    ended = train_run.run(plan, tmp_path / "paused", quiet=True, threads=2, until=plan.recipe.epochs)
+    assert ended["test_loss"] == straight["test_loss"]
+    for a, b in zip(weights(tmp_path / "straight"), weights(tmp_path / "paused"), strict=True):
+        np.testing.assert_array_equal(a, b)
