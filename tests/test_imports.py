@@ -31,6 +31,7 @@ LAYERS = [
 ]
 LIGHT = ["zoo", "zoo.catalogue", "zoo.data", "zoo.placement", "zoo.metrics", "trainers", "trainers.compare"]
 LIGHT += ["trainers.train", "trainers.options", "trainers.__main__", "zoo.__main__"]
+LIGHT += ["tuning", "tuning.search", "tuning.space", "tuning.request", "tuning.cluster", "tuning.__main__"]
 LIGHT += ["zoo.artefacts.load", "zoo.artefacts.runtimes", "zoo.artefacts.inputs", "zoo.artefacts.answers"]
 
 
