@@ -16,7 +16,6 @@ from trainers.folder import Table
 from trainers.plan import Plan, check_counts
 from trainers.progress import duration
 from trainers.recipe import Recipe
-from zoo import data
 from zoo.errors import BadInput, RunFailed
 from zoo.files import write_json
 from zoo.placement import Placement
@@ -32,6 +31,8 @@ def compare(
     arms=None,
     seeds=None,
     workers=None,
+    backend="loky",
+    scheduler=None,
     out=None,
     resume=False,
     tune=None,
@@ -50,6 +51,8 @@ def compare(
             the control, or a dictionary of name to placement (`none` and `default`).
         seeds: how many (10); they are 0, 1, 2, ...
         workers: processes (one per core unless given); the threads are divided.
+        backend: `loky`, processes on this machine, or `dask`, the workers of the cluster
+            whose scheduler is at the address `scheduler`; they all need to see `out`.
         tune: dictionary of a recipe's field to its candidate values; for every arm the
             combination with the lowest validation error is chosen, on seeds that are
             not compared (`tuning_seeds` of them, 1 unless given).
@@ -82,16 +85,18 @@ def compare(
         "plans": {f"{model}/{arm}": plan.to_json() for (model, arm), plan in plans.items()},
     }
     dataset = next(iter(plans.values())).data.dataset
-    data.check_ready(dataset, data_dir=data_dir, download=download)
-    out = Path(out) if out else folders.free_name(Path("runs") / f"compare-{'-'.join(dataset.split('/')[-2:])}")
-    with folders.claimed(out, resume):
-        _check_same(out, request, before)
-        write_json(out / "compare.json", request)
-        sweep = _Sweep(out, workers, threads, {"data_dir": data_dir, "download": download}, quiet)
-        if tune:
-            plans = sweep.tuned(plans, tune, tuning_seeds)
-        sweep.compare(plans, range(seeds))
-        return sweep.report(plans)
+    where = {"data_dir": data_dir, "download": download}
+    with pool.opened(backend, scheduler, workers, threads) as crew:
+        crew.check_data(dataset, where)
+        out = Path(out) if out else folders.free_name(Path("runs") / f"compare-{'-'.join(dataset.split('/')[-2:])}")
+        with folders.claimed(out, resume):
+            _check_same(out, request, before)
+            sweep = _Sweep(crew.shared(out), crew, where, quiet)
+            write_json(out / "compare.json", request)
+            if tune:
+                plans = sweep.tuned(plans, tune, tuning_seeds)
+            sweep.compare(plans, range(seeds))
+            return sweep.report(plans)
 
 
 def _arms(model, arms, options):
@@ -131,8 +136,8 @@ def _check_same(out, request, before):
 class _Sweep:
     """The runs of one comparison, in one folder."""
 
-    def __init__(self, out, workers, threads, where, quiet):
-        self._out, self._workers, self._threads, self._where, self._quiet = out, workers, threads, where, quiet
+    def __init__(self, out, crew, where, quiet):
+        self._out, self._crew, self._where, self._quiet = out, crew, where, quiet
         self._failed, self._begun = [], time.monotonic()
 
     def tuned(self, plans, tune, seeds):
@@ -218,9 +223,8 @@ class _Sweep:
         if finished:
             self._say(f"{len(finished)} of {len(jobs)} {what} were finished before")
         yield from finished
-        workers, threads = pool.share(self._workers, len(waiting), self._threads)
         begun = time.monotonic()
-        outcomes = pool.carry_out(waiting, workers, threads, keep_checkpoint=False, **self._where, **options)
+        outcomes = self._crew.carry_out(waiting, keep_checkpoint=False, **self._where, **options)
         for i, outcome in enumerate(outcomes, start=1):
             left = (time.monotonic() - begun) / i * (len(waiting) - i)
             self._line(outcome, f"{len(finished) + i}/{len(jobs)} {what}", left)

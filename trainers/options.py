@@ -74,6 +74,13 @@ def add_compare_options(parser):
     arms.add_argument("--seeds", type=whole(), metavar="N", help="runs of each arm, paired by seed (10)")
     arms.add_argument("--workers", type=whole(), metavar="N", help="processes; the threads are divided (cores)")
     arms.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="loky, processes on this machine (default), or dask, all workers of a cluster; on each of its machines "
+        "--out must be the same folder, under the same path",
+    )
+    arms.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster, as in tcp://127.0.0.1:8786")
+    arms.add_argument(
         "--tune",
         action="append",
         metavar="KEY=V1/V2/...",

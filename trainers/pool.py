@@ -1,5 +1,6 @@
 """Many runs over many processes: threads divided, failures kept apart, nobody left behind."""
 
+import contextlib
 import gc
 import logging
 import os
@@ -9,9 +10,12 @@ import threading
 import time
 from dataclasses import dataclass
 
+from zoo import data
 from zoo.errors import BadInput, RunFailed
 
+BACKENDS = ("loky", "dask")
 ATTEMPTS = 2  # how often the jobs of a killed worker are tried again
+PATIENCE, LONG = 10, 600  # seconds to wait for a folder: of a worker here, of one on another machine
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,49 @@ class Outcome:
     job: Job
     metrics: dict | None = None
     message: str | None = None
+
+
+def opened(backend="loky", scheduler=None, workers=None, threads=None):
+    """A context with what carries out the jobs: `Processes`, or the `Cluster` at the address `scheduler`."""
+    if backend not in BACKENDS:
+        raise BadInput(f"received --backend {backend}; it is one of {', '.join(BACKENDS)}")
+    if backend == "loky":
+        if scheduler is not None:
+            raise BadInput(f"received --scheduler {scheduler} without --backend dask; add that, or leave it out")
+        return contextlib.nullcontext(Processes(workers, threads))
+    if not scheduler:
+        raise BadInput(
+            "received --backend dask without --scheduler; give the address of a running Dask scheduler, "
+            "as in --scheduler tcp://127.0.0.1:8786"
+        )
+    if workers is not None:
+        raise BadInput(
+            f"received --workers {workers} with --backend dask, where all workers of the cluster take part; "
+            "leave it out, and start as many as you want"
+        )
+    from trainers import cluster
+
+    return cluster.connected(scheduler, threads)
+
+
+class Processes:
+    """Worker processes on this machine, of joblib's own `loky` backend; a `Cluster` can do the same."""
+
+    def __init__(self, workers, threads):
+        self._workers, self._threads = workers, threads
+
+    def check_data(self, dataset, where):
+        """Refuse a data set that the workers could not load."""
+        data.check_ready(dataset, **where)
+
+    def shared(self, folder):
+        """`folder` as all workers can find it."""
+        return folder
+
+    def carry_out(self, jobs, **options):
+        """Run all `jobs`, yielding each `Outcome` as it comes."""
+        workers, threads = share(self._workers, len(jobs), self._threads)
+        return carry_out(jobs, workers, threads, **options)
 
 
 def share(workers, jobs, threads=None):
@@ -71,16 +118,21 @@ def carry_out(jobs, workers, threads, **options):
 
 
 def attempt(job, parent, threads, options):
-    """Carry out one job in this process: its outcome, whatever goes wrong. `parent` is the process to end with."""
+    """Carry out one job in this process, which ends with the process `parent`; None if others look after it.
+
+    Its outcome comes back, whatever goes wrong. What an earlier attempt left is gone on
+    with; where there is no parent, that attempt may be under way still, on a machine that
+    was only thought lost, and its end is waited for.
+    """
     from trainers import folder, train
     from trainers.plan import Plan
 
     # Each run traces its own functions; TensorFlow takes many runs in a process for a mistake.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    if os.getpid() != parent:
+    if parent not in (None, os.getpid()):
         end_with(parent)
     try:
-        with folder.claimed(job.folder, resume=True, patience=10):
+        with folder.claimed(job.folder, resume=True, patience=PATIENCE if parent else LONG):
             metrics = train.run(
                 Plan.from_json(job.plan), job.folder, threads=threads, quiet=True, load=_load, **options
             )
