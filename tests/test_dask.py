@@ -103,8 +103,8 @@ def test_workers_that_lack_the_project_are_refused_at_once(tmp_path):
     address = f"tcp://127.0.0.1:{free_port()}"
     processes = [start("scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2])]
     try:
+        wait_for_scheduler(address)
         with pytest.raises(BadInput, match="has no workers; start some"):
-            wait_for_scheduler(address)
             trainers.compare(arms=ARMS, backend="dask", scheduler=address, out=tmp_path / "out", **SMALL)
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
