@@ -8,10 +8,17 @@ import pytest
 
 from zoo import startup
 
-startup.tensorflow(threads=2)
+startup.tensorflow(threads=1)  # the other core has tests of its own to run
 
 import zoo  # noqa: E402 - TensorFlow first, or its start-up lines get out
 from zoo import catalogue  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    """What needs trained networks runs in one process, so that each is trained and exported once."""
+    for item in items:
+        if {"runs", "artefacts"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group("trained"))
 
 
 @dataclasses.dataclass(frozen=True)

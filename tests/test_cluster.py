@@ -124,8 +124,10 @@ def test_a_worker_of_other_versions_is_refused(monkeypatch):
             space.Fixed("about", json.dumps({"versions": {"keras": "3.0.0"}}))
             return space
 
+    before = dict(os.environ)
     with cluster.serving(Study(), "127.0.0.1:0") as port, pytest.raises(BadInput, match=r"keras .*, not 3\.0\.0"):
         cluster.work(f"127.0.0.1:{port}")
+    assert dict(os.environ) == before  # or every tuner made later in this process would ask that chief
 
 
 def test_an_address_that_is_in_use_is_refused():

@@ -115,9 +115,10 @@ class _Client:
             raise RunFailed(
                 f"no chief answers at {self._address}; start it with python -m tuning cluster --chief {self._address}"
             ) from None
-        os.environ.update(KERASTUNER_ORACLE_IP=host, KERASTUNER_ORACLE_PORT=str(port), KERASTUNER_TUNER_ID=name)
         oracle_client.TIMEOUT = PATIENCE_SECONDS
-        self._client = oracle_client.OracleClient(None)
+        where = {"KERASTUNER_ORACLE_IP": host, "KERASTUNER_ORACLE_PORT": str(port), "KERASTUNER_TUNER_ID": name}
+        with _environment(where):
+            self._client = oracle_client.OracleClient(None)
 
     def __getattr__(self, name):
         call = getattr(self._client, name)
@@ -137,6 +138,21 @@ class _Client:
                     time.sleep(1)
 
         return patient
+
+
+@contextlib.contextmanager
+def _environment(values):
+    """Environment variables for the time of a block: left behind, they would send every later tuner to this chief."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
 
 
 # === Several workers on this machine ===
