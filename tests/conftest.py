@@ -14,6 +14,7 @@ import zoo  # noqa: E402 - TensorFlow first, or its start-up lines get out
 from zoo import catalogue  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """What needs trained networks runs in one process, so that each is trained and exported once."""
     for item in items:

@@ -13,12 +13,13 @@ ROOMS = ("zoo", "trainers", "tuning", "benchmarks")
 # Within zoo: what each file may import of ours, beside errors and what imports nothing itself.
 LAYERS = [
     {"errors", "files", "seeds", "startup", "metrics", "command"},
-    {"dropout", "counter", "drop", "prepared"},
-    {"placement", "sources", "text"},
+    {"counter", "drop", "graph", "moving", "prepared"},
+    {"kernels", "schedule", "sources", "text"},
+    {"dropout", "placement"},
     {"realise", "architectures", "folders", "arrays", "split"},
     {"mlp", "cnn", "resnet", "transformer", "parts"},
     {"catalogue", "data", "idx"},
-    {"graph", "modes"},
+    {"masked", "modes"},
     {"montecarlo", "moments", "scores", "uncompensated"},
     {"behaviour", "behaviour_figure", "behaviour_report"},
     {f"artefacts/{name}" for name in ("answers", "contract", "images", "litertfile", "modelfile", "onnxfile")},

@@ -7,7 +7,7 @@ import tensorflow as tf
 from graphs import GRAPHS, Block, batch, built, stack
 from keras import layers
 
-from zoo import counter, dropout, modes
+from zoo import counter, masked, modes
 from zoo.errors import BadInput
 from zoo.modes import in_mode
 
@@ -161,7 +161,7 @@ def test_masks_and_their_gradient_are_0_or_one_factor(rate, rescale):
     layer, x = layers.Dropout(rate), tf.random.stateless_uniform((50, 40), (1, 2), 0.5, 1.0)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        y = dropout.masked(layer, x, tf.constant([3]), 17, rescale)
+        y = masked.masked(layer, x, tf.constant([3]), 17, rescale)
     kept = np.asarray(counter.kept(np.array([3], "int32"), 17, x.shape.num_elements(), rate)).reshape(x.shape)
     factor = kept * np.float32(1 / (1 - rate) if rescale else 1)
     np.testing.assert_array_equal(y, x * factor)
@@ -188,7 +188,7 @@ def test_a_mask_has_the_law_of_the_stock_layer(name):
     layer, shape, drawn = STOCK[name]
     keras.utils.set_random_seed(1)
     x = tf.ones(shape)
-    both = [np.asarray(y, "float64") for y in (layer(x, training=True), dropout.masked(layer, x, tf.constant([5]), 23))]
+    both = [np.asarray(y, "float64") for y in (layer(x, training=True), masked.masked(layer, x, tf.constant([5]), 23))]
     assert all((y == y[drawn]).all() for y in both)
     one, other = (y[drawn] for y in both)
     assert distance(one, other) < 4  # in means; error rate 1 in 16,000
@@ -214,7 +214,7 @@ def test_mc_uses_the_stored_statistics():
         return h * scale + norm.beta - norm.moving_mean * scale
 
     h = relu(by_hand(first, convolution(x)))
-    h = by_hand(second, dropout.masked(drop, h, tf.constant([9]), counter.salt(drop.name, 1)))
+    h = by_hand(second, masked.masked(drop, h, tf.constant([9]), counter.salt(drop.name, 1)))
     np.testing.assert_allclose(run(model, "mc", x, 9)[0], dense(flatten(h)), rtol=1e-4, atol=1e-5)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from zoo.errors import BadInput
 from zoo.files import replacing
 
-_FORMAT = 1
+_FORMAT = 2  # 1 held generators whose masks were Keras'
 
 
 def save(path, engine, callbacks, epoch, seconds):

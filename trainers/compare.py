@@ -114,6 +114,12 @@ def _parse_arm(text):
     return name, Placement.parse(drops) if equals else name
 
 
+def _moving(plans):
+    """The text of the schedule of each arm whose rates move."""
+    schedules = {arm: plan.placement.schedule for (_, arm), plan in plans.items()}
+    return {arm: str(schedule) for arm, schedule in schedules.items() if schedule.moves}
+
+
 def _candidates(tune):
     """The values to try of each field, checked one by one by the recipe itself."""
     fields = Recipe().to_json()
@@ -203,6 +209,7 @@ class _Sweep:
             "sizes": config["data"]["sizes"],
             "about": config["data"]["about"],
             "placements": {"/".join(key): str(plan.placement) or "no dropout" for key, plan in plans.items()},
+            "schedules": _moving(plans),
             "recipes": {"/".join(key): plan.recipe.to_json() for key, plan in plans.items()},
             "command": " ".join(["python -m trainers", *sys.argv[1:]]) if "trainers" in sys.argv[0] else None,
             "versions": config["versions"],

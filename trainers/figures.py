@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from zoo.schedule import Schedule
+
 # Okabe & Ito: told apart by colour-blind readers. Black last, it looks like an axis.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 160
@@ -15,11 +17,12 @@ DASHES = ("-", "--", ":")
 PANELS = (("test_error", "test error (per cent)"), ("test_loss", "test loss (nats)"))
 
 
-def pngs(summary: dict, arms: dict, curves: list[dict], dataset: str = "") -> dict:
-    """The pictures of a comparison as PNG files: `wide` and `narrow` bands, `differences`.
+def pngs(summary: dict, arms: dict, curves: list[dict], dataset: str = "", moving: dict | None = None) -> dict:
+    """The pictures of a comparison as PNG files: `wide` and `narrow` bands, `differences`, `schedules`.
 
-    `arms` is what `statistics.by_arm` returns. Without curves of finished runs there are
-    no bands, without two paired seeds no differences.
+    `arms` is what `statistics.by_arm` returns, `moving` the text of a schedule by arm.
+    Without curves of finished runs there are no bands, without two paired seeds no
+    differences, without rates that move no schedules.
 
     >>> pngs({"arms": {}, "pairs": []}, {}, [])
     {}
@@ -38,6 +41,8 @@ def pngs(summary: dict, arms: dict, curves: list[dict], dataset: str = "") -> di
     values = {(p["a"], p["b"]): _paired(arms[p["a"]][1], arms[p["b"]][1]) for p in summary["pairs"]}
     if any(len(found) > 1 for found in values.values()):
         drawn["differences"] = differences(summary, values)
+    if moving:
+        drawn["schedules"] = schedules(moving, list(dict.fromkeys(row["arm"] for row in finished)))
     return {name: _png(figure) for name, figure in drawn.items()}
 
 
@@ -104,6 +109,29 @@ def differences(summary: dict, paired_values: dict) -> Figure:
         text.set_parse_math(False)
     ax.set_ylim(len(pairs) - 0.5, -0.75)
     ax.set_xlabel("difference in test error (points); left of 0 is better")
+    return figure
+
+
+def schedules(moving: dict, arms: list) -> Figure:
+    """What the rates of each arm are multiplied by over a run; `arms` in the order of the other pictures' colours.
+
+    >>> len(schedules({"fading": "early:0.5"}, ["none", "fading"]).axes)
+    1
+    """
+    figure = Figure(figsize=(5.6, 2.6), layout="constrained")
+    ax = figure.subplots()
+    _plain(ax, "y")
+    progress = np.linspace(0, 1, 601)
+    for arm, text in moving.items():
+        colour, dash = _look(arms.index(arm) if arm in arms else 0)
+        factor = np.asarray(Schedule.parse(text).factor(progress))
+        ax.plot(progress, factor, color=colour, linestyle=dash, linewidth=2.4, label=f"{_short(arm)}: {text}")
+    ax.set_xlabel("share of the run")
+    ax.set_ylabel("share of the stated rate")
+    ax.set_ylim(-0.04, 1.08)
+    ax.set_xlim(0, 1)
+    for text in figure.legend(loc="outside lower center", frameon=False, fontsize=9).get_texts():
+        text.set_parse_math(False)
     return figure
 
 

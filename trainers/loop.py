@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import metrics
+from zoo import metrics, moving
 from zoo.errors import RunFailed
 from zoo.seeds import seed_for
 
@@ -42,6 +42,7 @@ class Engine:
             jit_compile=False,
         )
         self.optimizer = model.optimizer
+        self._moving, self._total = moving.of(model), self.steps * recipe.epochs
         self.optimizer.build(model.trainable_variables)
         images = dataset.kind == "image"
         self.augmentation = recipe.make_augmentation(dataset.input_shape, dataset.flip, seed) if images else None
@@ -57,7 +58,7 @@ class Engine:
     def variables(self):
         """All that training changes: weights, statistics, optimiser, every seed generator."""
         extra = self.augmentation.variables if self.augmentation else []
-        return [*self.model.variables, *self.optimizer.variables, *extra]
+        return [*self.model.variables, *self.optimizer.variables, *extra, *(rate.variable for rate in self._moving)]
 
     def train_epoch(self, epoch, on_progress=None):
         """Train for one epoch. Returns mean loss (nats) and error (per cent), dropout on."""
@@ -97,6 +98,8 @@ class Engine:
     def step(self, x, y):
         """One optimiser step on a batch; the sums of its losses and of its errors."""
         x, model = self._floats(x), self.model
+        for rate in self._moving:
+            rate.move(tf.cast(self.optimizer.iterations, tf.float32) / self._total)
         if self.augmentation is not None:
             x = self.augmentation(x, training=True)
         with tf.GradientTape() as tape:

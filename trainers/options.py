@@ -5,9 +5,11 @@ from zoo.catalogue import CONFIGS, PLACEMENTS
 from zoo.command import number, settings, whole
 from zoo.drop import KINDS
 from zoo.errors import BadInput
+from zoo.schedule import SCHEDULES as RATE_SCHEDULES
 
 _R = Recipe()
 _COUNTS = ("epochs", "batch_size", "early_stopping")
+_SCHEDULE = f"how rates move while training: {', '.join(RATE_SCHEDULES)} (constant); early:0.3 says which part"
 
 
 def add_run_options(parser):
@@ -56,6 +58,7 @@ def add_placement_options(parser):
     )
     where.add_argument("--placement", metavar="NAME|FILE.json", help=f"{', '.join(PLACEMENTS)}, or a placement file")
     where.add_argument("--scaling", metavar="NAME", help="inverted (default) or original")
+    where.add_argument("--drop-schedule", metavar="NAME[:PART]", help=_SCHEDULE)
     where.add_argument("--seed", type=whole(0), metavar="N", help="of weights, masks and data order (0)")
 
 
@@ -71,6 +74,7 @@ def add_compare_options(parser):
         "wide=input=0.2,hidden=0.5; repeatable, the first is the control (none, default)",
     )
     arms.add_argument("--scaling", metavar="NAME", help="inverted (default) or original, for all arms")
+    arms.add_argument("--drop-schedule", metavar="NAME[:PART]", help=f"{_SCHEDULE}; for all arms")
     arms.add_argument("--seeds", type=whole(), metavar="N", help="runs of each arm, paired by seed (10)")
     arms.add_argument("--workers", type=whole(), metavar="N", help="processes; the threads are divided (cores)")
     arms.add_argument(

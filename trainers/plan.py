@@ -64,7 +64,7 @@ class Plan:
         same = base is not None and base.model == model
         settings = {**(base.settings if same else {}), **given.pop("settings", {})}
         config = catalogue.configure(model, settings)
-        wish = {key: given.pop(key) for key in ("placement", "drop", "scaling") if key in given}
+        wish = {key: given.pop(key) for key in ("placement", "drop", "scaling", "drop_schedule") if key in given}
         placement = choose_placement(model, config, **wish) if wish or not same else base.placement
         placement.check(config.sites(), model)
         seed = given.pop("seed", base.seed if base else 0)
@@ -100,6 +100,7 @@ class Plan:
             drops = [word for site, drop in self.placement.sites.items() for word in ("--drop", f"{site}={drop}")]
             words += drops or ["--placement", "none"]
             words += ["--scaling", self.placement.scaling] if self.placement.scaling != "inverted" else []
+            words += ["--drop-schedule", str(self.placement.schedule)] if self.placement.schedule.moves else []
         for value, default in ((self.data, Data()), (self.recipe, Recipe())):
             for key, chosen in dataclasses.asdict(value).items():
                 if key != "dataset" and chosen != getattr(default, key):
@@ -146,8 +147,8 @@ class Plan:
         return differences(self.to_json(), other.to_json())
 
 
-def choose_placement(model, config, placement=None, drop=None, scaling=None):
-    """The placement that `--placement`, `--drop` and `--scaling` ask for together.
+def choose_placement(model, config, placement=None, drop=None, scaling=None, drop_schedule=None):
+    """The placement that `--placement`, `--drop`, `--scaling` and `--drop-schedule` ask for together.
 
     Neither of the first two: the model's default. `drop` alone: exactly these sites.
     Both: the placement, with those sites replaced.
@@ -160,7 +161,7 @@ def choose_placement(model, config, placement=None, drop=None, scaling=None):
     if drop:
         dropped = Placement.parse(drop) if isinstance(drop, str | list | tuple) else Placement(drop)
         chosen = chosen.replaced(dropped) if chosen else dropped
-    return Placement(chosen.sites, scaling or chosen.scaling)
+    return Placement(chosen.sites, scaling or chosen.scaling, drop_schedule or chosen.schedule)
 
 
 def read_placement(path):

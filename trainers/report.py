@@ -22,8 +22,9 @@ def write(out_dir, meta: dict | None = None) -> dict:
     (text), `sizes` (examples of each part, by name; `test` gives the binomial standard
     error), `placements` (text by "model/arm" or "arm", in the order of the arms, the
     control first), `recipe` (a dictionary) or `recipes` (one for each "model/arm"),
-    `command`, `versions`, `machine`, `threads`, `seconds`, `failed` (dictionaries of `arm`,
-    `seed`, `message`, and `model`), `note` (about the test part).
+    `schedules` (text by arm, of those whose rates move), `command`, `versions`, `machine`,
+    `threads`, `seconds`, `failed` (dictionaries of `arm`, `seed`, `message`, and `model`),
+    `note` (about the test part).
 
     Raises BadInput when results.csv is missing or lacks a column, RunFailed when
     `out_dir` cannot be written.
@@ -41,7 +42,7 @@ def write(out_dir, meta: dict | None = None) -> dict:
     summary = statistics.summarise(rows, order)
     arms = statistics.by_arm(rows, order)
     write_json(out / "summary.json", summary)
-    pictures = _pictures(out, summary, arms, str(meta.get("dataset") or ""))
+    pictures = _pictures(out, summary, arms, meta)
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     )
@@ -49,10 +50,10 @@ def write(out_dir, meta: dict | None = None) -> dict:
     return summary
 
 
-def _pictures(out: Path, summary: dict, arms: dict, dataset: str) -> dict:
+def _pictures(out: Path, summary: dict, arms: dict, meta: dict) -> dict:
     """Write bands.png; return the page's pictures as data URIs, by name."""
     curves = read_csv(out / "curves.csv") if (out / "curves.csv").exists() else []
-    pngs = figures.pngs(summary, arms, curves, dataset)
+    pngs = figures.pngs(summary, arms, curves, str(meta.get("dataset") or ""), meta.get("schedules"))
     if "wide" in pngs:
         with replacing(out / "bands.png") as temporary:
             temporary.write_bytes(pngs["wide"])

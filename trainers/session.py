@@ -99,6 +99,9 @@ class Session:
 
 def save_model(model, path):
     """Write `model` as a `.keras` file of stock layers, without optimiser or loss."""
+    from zoo.realise import stock
+
+    model = stock(model)
     with replacing(path) as temporary:
         # The same layers without what `compile` added, which a file to predict from does not need.
         keras.Model(model.input, model.output, name=model.name).save(temporary)

@@ -82,6 +82,7 @@ def run(
         say(quiet, f"{out} is finished already: nothing to do")
         return {**done, "folder": str(out)}
     data.check_ready(plan.data.dataset, data_dir=data_dir, download=download)
+    startup.keep_memory()
     threads = startup.tensorflow(threads or (folders.read_json(out / "config.json") or {}).get("threads"))
     options = dataclasses.asdict(plan.data)
     dataset = (load or data.load)(options.pop("dataset"), data_dir=data_dir, download=download, **options)
@@ -111,6 +112,9 @@ def describe(plan, dataset, threads):
     packages = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
     versions = {name: importlib.metadata.version(name) for name in packages}
     config |= {"command": f"{plan.command()} --threads {threads}", "threads": threads}
+    absent = plan.placement.not_in_files()
+    if absent:
+        config["not_in_file"] = f"model.keras lacks {absent}, which no layer of Keras does; inference is the same"
     return {**config, "versions": {"python": platform.python_version(), **versions}}
 
 

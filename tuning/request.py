@@ -10,7 +10,7 @@ from trainers.plan import Plan, differences
 from tuning.space import Space
 from zoo.errors import BadInput
 
-FORMAT = 1  # of the folder and of the journal; those of another cannot be gone on with
+FORMAT = 2  # of the folder and of the journal; those of another cannot be gone on with
 TUNERS = ("random", "grid", "bayesian", "hyperband")
 TRIALS = 20  # unless --max-trials says otherwise
 _MAY_DIFFER = ("max_trials",)

@@ -28,7 +28,7 @@ def retrain(out, space, base, winner, seeds, **options):
         return {"verdict": "leave dropout out here: no rate that was tried had a lower validation error than none"}
     plan = space.plan(base, winner["values"])
     fixed = {site: drop for site, drop in plan.placement.sites.items() if site not in space.rates}
-    control = Placement(fixed, plan.placement.scaling if fixed else "inverted")
+    control = Placement(fixed, plan.placement.scaling if fixed else "inverted", plan.placement.schedule)
     folder = out / f"retrain-{winner['trial']}"
     found = compare(
         models=(plan.model,),

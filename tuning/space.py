@@ -120,7 +120,7 @@ class Space:
         fixed = base.sites if base else {}
         some = any(values[f"rate_{site}"] for site in self.rates) or bool(fixed)
         scaling = values.get("scaling", base.scaling if base else "inverted") if some else "inverted"
-        return Placement({**fixed, **chosen}, scaling)
+        return Placement({**fixed, **chosen}, scaling, base.schedule if base else "constant")
 
     def plan(self, base, values, seed=None):
         """The `Plan` of a run with this choice: `base`, with what is tuned put in."""

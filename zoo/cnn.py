@@ -25,17 +25,12 @@ def build(config, inputs, classes, drop):
     x = layers.Rescaling(1 / 255, name="pixels")(inputs)
     x = drop("input", x)
     for b, filters in enumerate(config.filters, start=1):
-        for c in range(1, config.convolutions + 1):
-            x = layers.Conv2D(
-                filters,
-                3,
-                padding="same",
-                activation="relu",
-                kernel_initializer="he_normal",
-                name=f"conv_{b}_{c}",
-            )(x)
-            x = drop("conv", x)
-        x = layers.MaxPooling2D(name=f"pool_{b}")(x)
+        for c in range(1, config.convolutions):
+            x = drop("conv", _convolution(x, filters, f"conv_{b}_{c}"))
+        x = _convolution(x, filters, f"conv_{b}_{config.convolutions}")
+        pool = layers.MaxPooling2D(name=f"pool_{b}")
+        # Scaling whole maps and pooling them commute: behind the pooling the same mask costs a quarter.
+        x = drop("conv", pool(x)) if drop.whole_maps("conv") else pool(drop("conv", x))
     x = layers.Flatten(name="flatten")(x)
     x = drop("features", x)
     for i, width in enumerate(config.hidden, start=1):

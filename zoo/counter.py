@@ -1,11 +1,12 @@
-"""Masks from a counter: a function of a seed, a site and a place in the tensor, and of nothing else.
+"""Masks from a counter: a function of a key and a place in the tensor, and of nothing else.
 
-Training draws its masks from Keras' generators, which differ from runtime to runtime and
-move a state along. Here the bits come from an integer hash of the element's number, so
-that a seed gives the same masks, bit for bit, in TensorFlow, ONNX Runtime, LiteRT and
-NumPy, and so that any sample can be drawn alone. The hash is two rounds of multiplying
-and xor-shifting 32-bit integers, in the manner of MurmurHash3's finaliser (Appleby 2008),
-with a key between the rounds. All of it is int32 arithmetic that wraps around.
+The bits come from an integer hash of the element's number, so that a key gives the same
+masks, bit for bit, in TensorFlow, ONNX Runtime, LiteRT and NumPy, so that any sample can
+be drawn alone, and so that a mask need not be kept for the gradient: it is drawn again.
+In `mc` and exports the key is a seed and a site; in training, the state of a layer's
+seed generator. The hash is two rounds of multiplying and xor-shifting 32-bit integers,
+in the manner of MurmurHash3's finaliser (Appleby 2008), with a key between the rounds.
+All of it is int32 arithmetic that wraps around.
 """
 
 import hashlib
@@ -26,23 +27,41 @@ def salt(site, occurrence):
 def bits(seeds, salt, size):
     """Pseudo-random int32 `(samples, size)` over the whole range, for int32 `seeds` `(samples,)`."""
     key = _mixed(ops.expand_dims(seeds, -1) * _STEP + salt, salt)
-    return _mixed(ops.expand_dims(ops.arange(size, dtype="int32"), 0) * _STEP + key, key * _FIRST + _STEP)
+    return words(key, key * _FIRST + _STEP, size)
+
+
+def words(first, second, size):
+    """Pseudo-random int32 `(..., size)` of the keys `first` and `second`, int32 `(..., 1)`."""
+    return _mixed(ops.arange(size, dtype="int32") * _STEP + first, second)
+
+
+def keys(seed, count, lane=0):
+    """The two keys of draw number `count` of a generator, int32 scalars all; `lane` tells replicas apart."""
+    first = _mixed(count * _STEP + seed, lane * _FIRST)
+    return first, _mixed(seed * _STEP + first, count)
+
+
+def threshold(rate):
+    """The int32 below which a word means dropped: a share of `rate` of all, to within 2**-32, but never none."""
+    return min(max(round(rate * 2**32), 1), 2**32 - 1) - 2**31 if rate > 0 else -(2**31)
 
 
 def kept(seeds, salt, size, rate):
     """Booleans `(samples, size)`, each False with probability `rate` (to within 2**-32)."""
-    threshold = min(round(rate * 2**32), 2**32 - 1) - 2**31
-    return ops.greater_equal(bits(seeds, salt, size), threshold)
+    return ops.greater_equal(bits(seeds, salt, size), threshold(rate))
 
 
 def normal(seeds, salt, size):
-    """Standard normal float32 `(samples, size)`, by the transformation of Box & Muller 1958.
+    """Standard normal float32 `(samples, size)`; the integers behind it are equal in every runtime."""
+    return gauss(bits(seeds, salt, size), bits(seeds, salt ^ _SECOND, size))
 
-    The integers behind it are equal in every runtime; logarithm and cosine round
-    differently in the last digit.
+
+def gauss(a, b):
+    """Standard normal float32 of two independent words, by the transformation of Box & Muller 1958.
+
+    Logarithm and cosine round differently from runtime to runtime, in the last digit.
     """
-    radius = ops.sqrt(-2.0 * ops.log(_unit(bits(seeds, salt, size))))
-    return radius * ops.cos(2 * math.pi * _unit(bits(seeds, salt ^ _SECOND, size)))
+    return ops.sqrt(-2.0 * ops.log(_unit(a))) * ops.cos(2 * math.pi * _unit(b))
 
 
 def _unit(h):

@@ -30,9 +30,11 @@ KINDS = {
     "dropout": tuple(SITES),
     "spatial": ("input", "conv"),
     "drop_path": ("branch",),
+    "drop_block": ("conv",),
     "gaussian": tuple(SITES),
 }
 RAMPS = ("constant", "linear")
+BLOCK_SIZE = 5  # the edge of a block of `drop_block`, in pixels
 
 _OUTPUT_NAMES = ("output", "outputs", "logits", "head")
 
@@ -46,12 +48,14 @@ class Drop:
         per occurrence of the site in the network.
     `kind`: `dropout` (single values, Srivastava et al. 2014), `spatial` (whole feature
         maps, Tompson et al. 2015), `drop_path` (the branch of a whole example, Huang
-        et al. 2016), `gaussian` (multiplicative noise of mean 1 and variance
-        rate/(1-rate), Srivastava et al. 2014, section 10).
+        et al. 2016), `drop_block` (squares of a feature map, Ghiasi et al. 2018), `gaussian`
+        (multiplicative noise of mean 1 and variance rate/(1-rate), Srivastava et al. 2014,
+        section 10).
     `ramp`: `linear` grows the rate from 0 at the first block to `rate` at the last.
+    `block_size`: the edge of a square of `drop_block`, in pixels of the feature map.
 
     Raises `BadInput` (a ValueError) for a rate outside [0, 1), an unknown kind or
-    ramp, and a ramp over a tuple.
+    ramp, a ramp over a tuple, and a block size below 1 or with another kind.
 
     >>> Drop((0.1, 0.2)).rates((0, 1))
     (0.1, 0.2)
@@ -62,6 +66,7 @@ class Drop:
     rate: float | tuple[float, ...]
     kind: str = "dropout"
     ramp: str = "constant"
+    block_size: int = BLOCK_SIZE
 
     def __post_init__(self):
         if isinstance(self.rate, list | tuple):
@@ -78,6 +83,11 @@ class Drop:
                 f"received ramp {self.ramp!r} with the rates {rate}: a ramp needs one rate, "
                 "a list of rates needs the ramp 'constant'"
             )
+        size = self.block_size
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise BadInput(f"received block_size {size!r}; it is the edge of a square in pixels, at least 1")
+        if size != BLOCK_SIZE and self.kind != "drop_block":
+            raise BadInput(f"received block_size {size} with kind {self.kind!r}; only 'drop_block' has blocks")
 
     def rates(self, blocks):
         """One rate per occurrence; `blocks` holds the block index of each occurrence."""
@@ -91,17 +101,17 @@ class Drop:
     def to_json(self):
         """The rate alone where nothing else is said, else an object."""
         rate = list(self.rate) if isinstance(self.rate, tuple) else self.rate
-        rest = {k: v for k, v in (("kind", self.kind), ("ramp", self.ramp)) if v != _DEFAULT[k]}
+        rest = {key: getattr(self, key) for key, default in _DEFAULT.items() if getattr(self, key) != default}
         return {"rate": rate, **rest} if rest else rate
 
     def __str__(self):
         rates = self.rate if isinstance(self.rate, tuple) else (self.rate,)
         parts = ["/".join(_number(r) for r in rates)]
-        parts += [v for v, default in ((self.kind, "dropout"), (self.ramp, "constant")) if v != default]
+        parts += [str(getattr(self, key)) for key, default in _DEFAULT.items() if getattr(self, key) != default]
         return ":".join(parts)
 
 
-_DEFAULT = {"kind": "dropout", "ramp": "constant"}
+_DEFAULT = {"kind": "dropout", "ramp": "constant", "block_size": BLOCK_SIZE}
 
 
 def check_site(site):

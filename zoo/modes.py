@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from zoo import counter, dropout, graph
+from zoo import counter, dropout, graph, masked
 from zoo.errors import BadInput
 
 MODES = ("inference", "training", "mc")
@@ -69,13 +69,13 @@ class Caller:
     """Makes the calls of a network in a mode.
 
     Only layers that draw are told that they train in `mc`; in `training`, all. `rescale`
-    as in `zoo.dropout.masked`; `compiled` draws and applies each mask in one XLA kernel,
+    as in `zoo.masked`; `compiled` draws and applies each mask in one XLA kernel,
     ten times as fast, but nothing that another runtime could read.
     """
 
     def __init__(self, steps, mode, rescale=True, compiled=False):
         self._mode, self._rescale = mode, rescale
-        self._masked = tf.function(dropout.masked, jit_compile=True) if compiled else dropout.masked
+        self._masked = tf.function(masked.masked, jit_compile=True) if compiled else masked.masked
         self._salts = {step: counter.salt(step.name, step.call) for step in steps if dropout.is_mask(step.operation)}
         # In the order in which they run, since a generator is seeded by its number.
         self._opaque = [step for step in steps if step not in self._salts and hides_masks(step.operation)]

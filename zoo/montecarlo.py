@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import graph
+from zoo import dropout, graph
 from zoo.errors import BadInput
 from zoo.modes import Caller
 
@@ -160,6 +160,8 @@ def _keeps_examples_apart(step):
 
 
 def _runs_code_of_others(part):
+    if dropout.is_mask(part):
+        return False
     functions = (value for name, value in vars(part).items() if name.endswith("activation") and callable(value))
     whose = (getattr(code, "__module__", None) or "" for code in (type(part), *functions))
     return isinstance(part, keras.layers.Lambda) or any(name.partition(".")[0] != "keras" for name in whose)

@@ -12,8 +12,13 @@ from types import MappingProxyType
 
 from zoo.drop import KINDS, RAMPS, SITES, Drop, check_site, listed, member
 from zoo.errors import BadInput
+from zoo.schedule import CONSTANT, Schedule
 
 SCALINGS = ("inverted", "original")
+_UNSCALED = {
+    "gaussian": "its noise has mean 1, so nothing is left to scale at inference",
+    "drop_block": "its factor is another for every example, so none is right at inference",
+}
 
 
 @dataclass(frozen=True)
@@ -23,10 +28,12 @@ class Placement:
     `sites`: mapping of site to `Drop`, rate, or list of rates.
     `scaling`: `inverted` (survivors are scaled by 1/(1-rate) in training) or
         `original` (values are scaled by 1-rate at inference; Srivastava et al. 2014).
+    `schedule`: how all its rates move while training, a `Schedule` or its text.
 
     Raises `BadInput` (a ValueError) for an unknown site, an output site, a kind that
-    does not fit its site, and `original` with gaussian noise (which has mean 1: there
-    is nothing to make up for).
+    does not fit its site, and `original` where one factor at inference cannot stand for
+    what happened in training: with gaussian noise (mean 1: there is nothing to make up
+    for), with drop_block (a factor of its own per example) and with rates that move.
 
     >>> str(Placement({"hidden": 0.5, "conv": Drop(0.1, "spatial")}))
     'conv=0.1:spatial,hidden=0.5'
@@ -34,9 +41,17 @@ class Placement:
 
     sites: Mapping[str, Drop] = field(default_factory=dict)
     scaling: str = "inverted"
+    schedule: Schedule = CONSTANT
 
     def __post_init__(self):
         member("scaling", self.scaling, SCALINGS)
+        if not isinstance(self.schedule, Schedule):
+            object.__setattr__(self, "schedule", Schedule.parse(self.schedule))
+        if self.scaling == "original" and self.schedule.moves:
+            raise BadInput(
+                f"received schedule {str(self.schedule)!r} with scaling 'original', whose factor at inference is that "
+                "of one rate; use scaling 'inverted'"
+            )
         drops = {}
         for site, drop in dict(self.sites).items():
             check_site(site)
@@ -47,17 +62,19 @@ class Placement:
                     f"received kind {drop.kind!r} at site {site!r}; {drop.kind!r} is for "
                     f"{listed(KINDS[drop.kind])}, and {site!r} takes {listed(fitting)}"
                 )
-            if drop.kind == "gaussian" and self.scaling == "original":
+            if drop.kind in _UNSCALED and self.scaling == "original":
                 raise BadInput(
-                    f"received kind 'gaussian' at site {site!r} with scaling 'original': its noise has "
-                    "mean 1, so nothing is left to scale at inference; use scaling 'inverted'"
+                    f"received kind {drop.kind!r} at site {site!r} with scaling 'original': {_UNSCALED[drop.kind]}; "
+                    "use scaling 'inverted'"
                 )
             drops[site] = drop
+        if not drops:  # nothing moves where nothing is dropped: a control is one under any schedule
+            object.__setattr__(self, "schedule", CONSTANT)
         ordered = {site: drops[site] for site in SITES if site in drops}
         object.__setattr__(self, "sites", MappingProxyType(ordered))
 
     def __hash__(self):
-        return hash((tuple(self.sites.items()), self.scaling))
+        return hash((tuple(self.sites.items()), self.scaling, self.schedule))
 
     def __reduce__(self):
         # A read-only mapping can neither be copied nor sent to another process; its text can.
@@ -77,13 +94,18 @@ class Placement:
 
     def replaced(self, other):
         """This placement with the sites of `other` put in the place of its own."""
-        return Placement({**self.sites, **other.sites}, self.scaling)
+        return Placement({**self.sites, **other.sites}, self.scaling, self.schedule)
+
+    def not_in_files(self):
+        """The drops that a file of stock layers cannot hold, as text."""
+        return ",".join(f"{site}={drop}" for site, drop in self.sites.items() if drop.kind == "drop_block")
 
     # === JSON ===
 
     def to_json(self):
         """A dictionary as it stands in a placement file."""
-        return {"scaling": self.scaling, "sites": {s: d.to_json() for s, d in self.sites.items()}}
+        moving = {"schedule": str(self.schedule)} if self.schedule.moves else {}
+        return {"scaling": self.scaling, **moving, "sites": {s: d.to_json() for s, d in self.sites.items()}}
 
     @classmethod
     def from_json(cls, data):
@@ -93,19 +115,20 @@ class Placement:
                 data = json.loads(data, object_pairs_hook=_unique_keys)
             except json.JSONDecodeError as error:
                 raise BadInput(f"received a placement that is no JSON: {error}") from None
-        _check_keys("placement", data, ("scaling", "sites"))
+        _check_keys("placement", data, ("scaling", "schedule", "sites"))
         sites = data.get("sites", {})
         if not isinstance(sites, dict):
             raise BadInput(f"received {sites!r} for 'sites'; it must be an object of site to rate or drop")
-        return cls({s: _drop_from_json(s, d) for s, d in sites.items()}, data.get("scaling", "inverted"))
+        drops = {s: _drop_from_json(s, d) for s, d in sites.items()}
+        return cls(drops, data.get("scaling", "inverted"), data.get("schedule", "constant"))
 
     # === The form of --drop ===
 
     @classmethod
-    def parse(cls, items, scaling=None):
-        """From `SITE=RATE[/RATE...][:KIND][:RAMP]`, one string joined by commas or a list.
+    def parse(cls, items, scaling=None, schedule=None):
+        """From `SITE=RATE[/RATE...][:KIND][:RAMP][:BLOCK_SIZE]`, one string joined by commas or a list.
 
-        An item `scaling=original` states the scaling, so that `str(placement)` comes back whole.
+        Items `scaling=original` and `schedule=early` state those, so that `str(placement)` comes back whole.
         """
         if isinstance(items, str):
             items = [item for item in items.split(",") if item.strip()]
@@ -117,6 +140,9 @@ class Placement:
             if site == "scaling":
                 scaling = text
                 continue
+            if site == "schedule":
+                schedule = text
+                continue
             check_site(site)
             if site in sites:
                 raise BadInput(
@@ -124,21 +150,23 @@ class Placement:
                     "with rates per occurrence written as 0.1/0.2/0.3"
                 )
             sites[site] = _parse_drop(text)
-        return cls(sites, scaling or "inverted")
+        return cls(sites, scaling or "inverted", schedule or "constant")
 
     def __str__(self):
         items = [f"{site}={drop}" for site, drop in self.sites.items()]
-        return ",".join(items + (["scaling=original"] if self.scaling == "original" else []))
+        items += ["scaling=original"] if self.scaling == "original" else []
+        items += [f"schedule={self.schedule}"] if self.schedule.moves else []
+        return ",".join(items)
 
 
 def _parse_drop(text):
     rates, *words = text.split(":")
     given = {}
     for word in words:
-        slot = "ramp" if word in RAMPS else "kind"
+        slot = "block_size" if word.isdecimal() else "ramp" if word in RAMPS else "kind"
         if slot in given:
-            raise BadInput(f"received two words for the {slot} in {text!r}; write RATE[:KIND][:RAMP]")
-        given[slot] = word
+            raise BadInput(f"received two words for the {slot} in {text!r}; write RATE[:KIND][:RAMP][:BLOCK_SIZE]")
+        given[slot] = int(word) if slot == "block_size" else word
     try:
         values = tuple(float(rate) for rate in rates.split("/"))
     except ValueError:
@@ -149,7 +177,7 @@ def _parse_drop(text):
 def _drop_from_json(site, data):
     if not isinstance(data, dict):
         return Drop(data)
-    _check_keys(f"drop at site {site!r}", data, ("rate", "kind", "ramp"))
+    _check_keys(f"drop at site {site!r}", data, ("rate", "kind", "ramp", "block_size"))
     if "rate" not in data:
         raise BadInput(f"received a drop at site {site!r} without 'rate'; write {{\"rate\": 0.5}}")
     return Drop(**data)

@@ -3,8 +3,11 @@
 import re
 from dataclasses import dataclass
 
-from zoo import dropout
+import keras
+
+from zoo import dropout, graph
 from zoo.drop import SITES
+from zoo.moving import MovingRate
 
 
 class Sites:
@@ -20,6 +23,11 @@ class Sites:
         self._placement, self._seed = placement, seed
         self._rates = {site: placement.sites[site].rates(sites[site]) for site in placement.sites}
         self._met = dict.fromkeys(sites, 0)
+        self._moving = MovingRate(placement.schedule) if placement.schedule.moves else None
+
+    def whole_maps(self, site):
+        """Whether what happens at `site`, if anything does, happens to whole feature maps."""
+        return site in self._placement.sites and self._placement.sites[site].kind == "spatial"
 
     def __call__(self, site, x):
         """Apply the Drop of `site`, if there is one, to the tensor `x`."""
@@ -29,7 +37,10 @@ class Sites:
         drop, occurrence = self._placement.sites[site], self._met[site]
         rate = self._rates[site][occurrence - 1]
         name = f"{site}_{occurrence}"
-        x = dropout.mask_layer(drop.kind, rate, rank=len(x.shape), name=f"drop_{name}", seed=self._seed)(x)
+        shape = {"rank": len(x.shape), "block_size": drop.block_size}
+        layer = dropout.mask_layer(drop.kind, rate, name=f"drop_{name}", seed=self._seed, **shape)
+        layer.moving = self._moving
+        x = layer(x)
         if self._placement.scaling == "original":
             x = dropout.scale_layer(rate, name=f"scale_{name}")(x)
         return x
@@ -65,3 +76,22 @@ def planned(placement, sites):
         for site, drop in placement.sites.items()
         for i, rate in enumerate(drop.rates(sites[site]))
     ]
+
+
+def stock(model):
+    """The same network without the mask layers that Keras' own cannot express, for a file that any Keras opens.
+
+    That is `drop_block`, which does nothing at inference. Layers and weights are shared; `model` itself comes
+    back if there is nothing to leave out.
+    """
+    if not any(dropout.kind_of(layer) == "drop_block" for layer in model.layers if dropout.is_mask(layer)):
+        return model
+    whole = graph.Graph(model)
+    values = dict(zip(whole.inputs, model.inputs, strict=True))
+
+    def call(step, *args, **kwargs):
+        blocks = dropout.is_mask(step.operation) and dropout.kind_of(step.operation) == "drop_block"
+        return args[0] if blocks else step.operation(*args, **kwargs)
+
+    graph.run(whole.steps, values, call)
+    return keras.Model(model.inputs, whole.result(values), name=model.name)

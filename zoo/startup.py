@@ -6,6 +6,7 @@ first, once the arguments have been accepted.
 """
 
 import contextlib
+import ctypes
 import os
 import sys
 import tempfile
@@ -13,6 +14,8 @@ import tempfile
 # Only defaults: whoever sets these variables means it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from malloc.h
 
 
 def tensorflow(threads=None):
@@ -32,6 +35,18 @@ def tensorflow(threads=None):
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
                 tf.config.threading.set_inter_op_parallelism_threads(threads)
     return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+
+
+def keep_memory():
+    """Let this process keep the memory that tensors have given back, for the next ones.
+
+    glibc returns large blocks to the system at once and faults them in again, page by
+    page, at every step. Only for processes that train: it is a setting of the whole process.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library has other ways
+        tune = ctypes.CDLL(None).mallopt
+        tune(_MMAP_THRESHOLD, 2**30)
+        tune(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextlib.contextmanager

@@ -149,6 +149,9 @@ def limits(run, made):
         f"It was trained on {data['sizes']['train']:,} examples of {data['dataset']} for {epochs} epochs"
         f" {'with' if recipe.get('augment') else 'without'} augmentation; other inputs get an answer all the same."
     ]
+    absent = run.placement.not_in_files()
+    if absent:
+        said.append(f"It was trained with {absent}, which is not in the files: no layer of Keras does it.")
     if not run.peers:
         said.append("The figures are those of one seed: they say nothing about what another seed would give.")
     if run.vocabulary is None:

@@ -1,0 +1,177 @@
+"""Dropping at the price of a product: what the mask layers compute in training.
+
+A mask is a hash of the elements' numbers (`zoo.counter`), drawn, compared and multiplied
+in one loop that XLA compiles, so that nothing but the tensor itself goes through memory.
+No mask is kept for the gradient: that is the same function of what comes back, its mask
+drawn again. Outside of compiled models each call is a small program of its own, compiled
+once for each shape and process.
+
+A draw is named by the `state` of a seed generator, int64 `(2,)`: its seed and how many
+draws went before; `lane` keeps the draws of replicas apart.
+"""
+
+import functools
+
+import tensorflow as tf
+
+from zoo import counter
+
+_BISECTIONS = 24  # halvings of an interval of length 1: as exact as float32
+
+
+def drop(x, state, lane, rate, noise_shape=None):
+    """`x` with a share of `rate` set to 0 and the rest divided by 1 - `rate`.
+
+    `rate` is a number in [0, 1) or a float32 scalar. As in Keras, `noise_shape` has 1
+    where one coin counts for a whole axis, and None for the axis' own size. The share is
+    exact to 2**-32, and the factor is the inverse of the share kept.
+    """
+    return _run(_dropped, x, state, lane, rate, None if noise_shape is None else tuple(noise_shape))
+
+
+def drop_blocks(x, state, lane, rate, block_size, channels_last=True):
+    """`x` `(batch, height, width, channels)` without squares of each feature map (Ghiasi et al. 2018).
+
+    On average a share of `rate` is dropped; what is left of an example is multiplied by
+    one factor, the inverse of the share that was kept of it.
+    """
+    return _run(_blocks_dropped, x, state, lane, rate, block_size, channels_last)
+
+
+def shake(x, state, lane, rate):
+    """`x` times Gaussian noise of mean 1 and variance rate/(1 - rate) (Srivastava et al. 2014, section 10)."""
+    return _run(_shaken, x, state, lane, rate)
+
+
+def _run(function, x, state, lane, rate, *options):
+    # Each argument of a compiled call costs about two microseconds: the numbers are one.
+    numbers = tf.stack([lane, _chance(rate)])
+    return _symmetric(_kernel(function, x.dtype, *options), x, state, numbers)
+
+
+def _symmetric(kernel, x, state, numbers):
+    """The values of `x` times their factors: so the gradient is the same function of what comes back."""
+
+    @tf.custom_gradient
+    def applied(x):
+        y = kernel(x, state, numbers)
+        y.set_shape(x.shape)
+        return y, lambda upstream: _symmetric(kernel, upstream, state, numbers)
+
+    return applied(x)
+
+
+@functools.cache
+def _kernel(function, dtype, *options):
+    """`function` compiled by XLA for tensors of `dtype`; one trace for all ranks and sizes."""
+    signature = [tf.TensorSpec(None, dtype), tf.TensorSpec((2,), tf.int64), tf.TensorSpec((2,), tf.int32)]
+
+    def run(x, state, numbers):
+        seed, count = tf.unstack(tf.cast(state, tf.int32))
+        return function(x, counter.keys(seed, count, numbers[0]), numbers[1], *options)
+
+    compiled = tf.function(run, input_signature=signature, jit_compile=True, autograph=False)
+    return compiled.get_concrete_function()
+
+
+def _chance(rate):
+    """The word below which a unit is dropped."""
+    if not tf.is_tensor(rate):
+        return tf.constant(counter.threshold(rate), tf.int32)
+    words = tf.clip_by_value(tf.round(tf.cast(rate, tf.float64) * 2.0**32), 0.0, 2.0**32 - 1)
+    return tf.cast(words - 2.0**31, tf.int32)
+
+
+def _rate(chance):
+    """The rate, float64, that `chance` stands for."""
+    return (tf.cast(chance, tf.float64) + 2.0**31) / 2.0**32
+
+
+# === What is compiled ===
+
+
+def _dropped(x, key, chance, noise_shape):
+    shape, scale = tf.shape(x), 1 / (1 - _rate(chance))
+    if noise_shape is None:  # as one row: rows of a few elements would not fill a vector
+        row = tf.reshape(x, [-1])
+        return tf.reshape(_kept_or_0(row, counter.words(*key, tf.size(x)) >= chance, scale), shape)
+    units = tf.stack([shape[i] if n is None else n for i, n in enumerate(noise_shape)])
+    return _kept_or_0(x, tf.reshape(counter.words(*key, tf.reduce_prod(units)) >= chance, units), scale)
+
+
+def _kept_or_0(x, kept, scale):
+    return tf.where(kept, _scaled(x, scale), tf.zeros((), x.dtype))
+
+
+def _shaken(x, key, chance):
+    size, rate = tf.size(x), _rate(chance)
+    # The second half of the plane of keys, for the angle.
+    noise = counter.gauss(counter.words(key[0], key[1], size), counter.words(key[1], ~key[0], size))
+    return _scaled(x, 1 + tf.cast(tf.sqrt(rate / (1 - rate)), tf.float32) * tf.reshape(noise, tf.shape(x)))
+
+
+def _blocks_dropped(x, key, chance, block_size, channels_last):
+    corners, begins = block_corners(tf.shape(x), _rate(chance), block_size, channels_last)
+    begun = tf.reshape(counter.words(*key, tf.reduce_prod(corners)) < begins, corners)
+    return _scaled(x, block_factors(begun, tf.shape(x), block_size, channels_last))
+
+
+# === Blocks, for any source of bits ===
+
+
+def block_corners(shape, rate, block_size, channels_last):
+    """The shape of the corners at which a block can begin in maps of `shape`, and below which word one does."""
+    axes = _places(channels_last)
+    sizes = [tf.minimum(block_size, shape[axis]) for axis in axes]
+    corners = tf.unstack(shape, 4)
+    for axis, size in zip(axes, sizes, strict=True):
+        corners[axis] -= size - 1
+    return tf.stack(corners), _chance(_corner_rate(tf.cast(rate, tf.float32), [shape[axis] for axis in axes], sizes))
+
+
+def block_factors(begun, shape, block_size, channels_last):
+    """float32 factors of `shape`: 0 in the blocks that have `begun`, one number per example elsewhere."""
+    for axis in _places(channels_last):
+        begun = _spread(begun, axis, block_size, shape[axis])
+    kept = tf.cast(tf.logical_not(begun), tf.float32)
+    return kept * tf.math.divide_no_nan(1.0, tf.reduce_mean(kept, (1, 2, 3), keepdims=True))
+
+
+def _places(channels_last):
+    return (1, 2) if channels_last else (2, 3)
+
+
+def _corner_rate(rate, lengths, sizes):
+    """The chance that a block begins at a corner, so that a share of `rate` is dropped where blocks overlap.
+
+    The paper's formula leaves overlaps and borders out, and drops less than it says.
+    """
+    covered = []  # by how many corners each place along an axis can be covered
+    for length, size in zip(lengths, sizes, strict=True):
+        place = tf.range(length)
+        covered.append(tf.minimum(tf.minimum(place + 1, length - place), tf.minimum(size, length - size + 1)))
+    count = tf.cast(covered[0][:, None] * covered[1][None, :], tf.float32)
+    low, high = tf.zeros(()), tf.ones(())
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        enough = 1 - tf.reduce_mean(tf.exp(count * tf.math.log1p(-middle))) >= rate
+        low, high = tf.where(enough, low, middle), tf.where(enough, middle, high)
+    return tf.where(rate > 0, high, 0.0)
+
+
+def _spread(begun, axis, block_size, length):
+    """True over the `block_size` places along `axis` from each True on, cut to `length` places."""
+    short = length - tf.shape(begun)[axis]
+    found = None
+    for offset in range(block_size):
+        before = tf.minimum(offset, short)
+        padding = [[before, short - before] if i == axis else [0, 0] for i in range(4)]
+        moved = tf.pad(begun, padding)
+        found = moved if found is None else tf.logical_or(found, moved)
+    return found
+
+
+def _scaled(x, factor):
+    """`x` times a float32 `factor`, in `x`'s own type: 16 bits would round the factor itself."""
+    wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+    return tf.cast(wide * tf.cast(factor, wide.dtype), x.dtype)
