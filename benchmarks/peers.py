@@ -28,7 +28,8 @@ def peers(models=tuple(STEPS), rounds=ROUNDS):
     """Rows of model: images per second of each, and the ratios of ours to the others, medians over rounds."""
     rows = []
     for model in models:
-        epochs = {"ours": _ours(model), "stock": _stock(model), **_torch(model)}
+        epochs = {"ours": _ours(model), "ours_xla": _ours(model, jit_compile=True)}
+        epochs |= {"stock": _stock(model), **_torch(model)}
         seconds = {name: [] for name in epochs}
         for run in epochs.values():
             run()
@@ -48,7 +49,9 @@ def peers(models=tuple(STEPS), rounds=ROUNDS):
 def _row(model, seconds):
     images = BATCH * STEPS[model]
     row = {"model": model, **{name: images / statistics.median(times) for name, times in seconds.items()}}
-    for name in seconds.keys() - {"ours"}:
+    for name in ("stock", "torch"):
+        if name not in seconds:
+            continue
         ratios = [other / ours for other, ours in zip(seconds[name], seconds["ours"], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         row |= {f"against_{name}": middle, f"against_{name}_low": low, f"against_{name}_high": high}
@@ -59,8 +62,9 @@ def _network(model):
     return zoo.build(model, (28, 28, 1), 10, PLACEMENTS[model], seed=1)
 
 
-def _ours(model):
-    engine = Engine(_network(model), Recipe(epochs=1000, schedule="constant", warmup=0.0), _data(model), seed=1)
+def _ours(model, **options):
+    recipe = Recipe(epochs=1000, schedule="constant", warmup=0.0, **options)
+    engine = Engine(_network(model), recipe, _data(model), seed=1)
     epochs = iter(range(1, 1000))
     return lambda: engine.train_epoch(next(epochs))
 

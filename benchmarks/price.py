@@ -59,15 +59,14 @@ def _stepper(model, placement, layers, xla, batch=BATCH, **settings):
     network = zoo.build(model, (28, 28, 1), 10, placement, seed=1, **settings)
     if layers == "stock":
         network = stock(network)
-    engine = Engine(network, Recipe(epochs=1, batch_size=batch), noise(8 * batch), seed=1)
+    engine = Engine(network, Recipe(epochs=1, batch_size=batch, jit_compile=xla), noise(8 * batch), seed=1)
     x, y = (tf.constant(part) for part in (engine.dataset.train.x, engine.dataset.train.y))
-    step = tf.function(engine.step, jit_compile=True) if xla else engine.step
 
     @tf.function
     def steps(count):
         for i in tf.range(count):
             index = tf.range(batch) + (i % 8) * batch
-            step(tf.gather(x, index), tf.gather(y, index))
+            engine.train_step(tf.gather(x, index), tf.gather(y, index))
         return engine.optimizer.iterations.value + 0
 
     return lambda count: int(steps(tf.constant(count)))

@@ -46,6 +46,8 @@ class Engine:
         self.optimizer.build(model.trainable_variables)
         images = dataset.kind == "image"
         self.augmentation = recipe.make_augmentation(dataset.input_shape, dataset.flip, seed) if images else None
+        # As a function of its own within the epoch's loop, whose shuffling XLA would only slow down.
+        self.train_step = tf.function(self.step, jit_compile=True) if recipe.jit_compile else self.step
         self._source = (_Streamed if hasattr(dataset.train, "batches") else _InMemory)(self)
         self._rate = None  # steps per second, once known
         self._predict = tf.function(lambda x: model(self._floats(x), training=False), reduce_retracing=True)
@@ -142,7 +144,7 @@ class _InMemory:
             loss, wrong = tf.zeros((), tf.float64), tf.zeros((), tf.int64)
             for i in tf.range(first, last):
                 index = order[i * batch : (i + 1) * batch]
-                step_loss, step_wrong = engine.step(tf.gather(x, index), tf.gather(y, index))
+                step_loss, step_wrong = engine.train_step(tf.gather(x, index), tf.gather(y, index))
                 loss, wrong = loss + step_loss, wrong + step_wrong
             return loss, wrong
 
@@ -165,7 +167,7 @@ class _Streamed:
             loss, wrong = tf.zeros((), tf.float64), tf.zeros((), tf.int64)
             for _ in tf.range(first, last):
                 x, y = next(iterator)
-                step_loss, step_wrong = engine.step(x, y)
+                step_loss, step_wrong = engine.train_step(x, y)
                 loss, wrong = loss + step_loss, wrong + step_wrong
             return loss, wrong
 
