@@ -10,18 +10,26 @@ from zoo.errors import BadInput
 FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
 ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "cold_start", "memory")
 TUNING = ("tuners", "workers")
-NAMES = ("digits", *FASHION, *ARTEFACTS, *TUNING)
+PRICE = ("price", "widths", "attempts")
+NAMES = ("digits", *FASHION, *PRICE, "peers", *ARTEFACTS, *TUNING)
 
 
 def main(argv=None):
     """Measure what was asked for, and keep what was measured before of the rest."""
-    parser = Parser(prog="python -m benchmarks", description="Ratios against stock Keras, measured in one run.")
+    parser = Parser(
+        prog="python -m benchmarks",
+        description="Ratios against stock Keras, PyTorch and bare runtimes, each measured in one run.",
+    )
     parser.add_argument("only", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (all)")
     wanted = parser.parse_args(argv).only or NAMES
     for name in wanted:
         if name not in NAMES:
             raise BadInput(f"received the benchmark {name!r}; there are {', '.join(NAMES)}")
 
+    from zoo import startup
+
+    startup.keep_memory()  # as every run of `trainers` does
+    from benchmarks import figure
     from benchmarks.training import machine
     from zoo.files import write_json
 
@@ -32,11 +40,18 @@ def main(argv=None):
         results[name] = {**result, "machine": machine()}
         print(f"{name}: {_told(result)}", flush=True)
         write_json(path, results)
+        figure.draw(results)
 
 
 def _measure(name):
-    from benchmarks import artefacts, training, tuning
+    from benchmarks import artefacts, attempts, peers, price, training, tuning
 
+    if name == "attempts":
+        return attempts.attempts()
+    if name in PRICE:
+        return getattr(price, name)()
+    if name == "peers":
+        return peers.peers()
     if name in TUNING:
         return getattr(tuning, name)()
     if name in ARTEFACTS:
@@ -48,7 +63,7 @@ def _told(result):
     """The figures of a result that are not lists, and its rows."""
     parts = [f"{key.replace('_', ' ')} {value:.3g}" for key, value in result.items() if isinstance(value, float)]
     parts += [", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in row.items()) for row in result.get("rows", ())]
-    return "; ".join([result["what"], *parts])
+    return "\n  ".join([result["what"], *parts, *([result["left_out"]] if "left_out" in result else [])])
 
 
 def _short(value):

@@ -37,7 +37,7 @@ def price(models=tuple(PLACEMENTS), pairs=PAIRS):
     for model in models:
         for xla in (False, True):
             for layers in ("ours", "stock"):
-                with_, without = (_stepper(model, placement, layers, xla) for placement in (PLACEMENTS[model], {}))
+                with_, without = (stepper(model, placement, layers, xla) for placement in (PLACEMENTS[model], {}))
                 rows.append({"model": model, "layers": layers, "xla": xla, **_compared(with_, without, pairs)})
                 keras.backend.clear_session()
     return {"what": "step time with dropout against without, batch 128, 28x28 images", "rows": rows}
@@ -49,12 +49,12 @@ def widths(pairs=PAIRS):
     for width, batch in [(128, 128), (512, 128), (2048, 128), (512, 32), (512, 512)]:
         for layers in ("ours", "stock"):
             settings = {"batch": batch, "hidden": (width, width)}
-            with_, without = (_stepper("mlp", p, layers, False, **settings) for p in (PLACEMENTS["mlp"], {}))
+            with_, without = (stepper("mlp", p, layers, False, **settings) for p in (PLACEMENTS["mlp"], {}))
             rows.append({"width": width, "batch": batch, "layers": layers, **_compared(with_, without, pairs)})
     return {"what": "price of dropout 0.5 in an MLP with two hidden layers", "rows": rows}
 
 
-def _stepper(model, placement, layers, xla, batch=BATCH, **settings):
+def stepper(model, placement, layers, xla, batch=BATCH, **settings):
     """A function of a number of steps that takes so many and returns when they are done."""
     network = zoo.build(model, (28, 28, 1), 10, placement, seed=1, **settings)
     if layers == "stock":
@@ -91,19 +91,19 @@ def _compared(a, b, pairs):
     """The ratios of seconds of `a` to seconds of `b`, in turns, the first of a pair changing."""
     for run in (a, b):
         run(2)
-    steps = max(2, round(SECONDS / (_seconds(b, 4) / 4)))
+    steps = max(2, round(SECONDS / (seconds_of(b, 4) / 4)))
     ratios, plain = [], []
     for pair in range(pairs):
         seconds = {}
         for run in (a, b) if pair % 2 else (b, a):
-            seconds[run] = _seconds(run, steps)
+            seconds[run] = seconds_of(run, steps)
         ratios.append(seconds[a] / seconds[b])
         plain.append(seconds[b] / steps)
     low, ratio, high = statistics.quantiles(ratios, n=4)
     return {"ratio": ratio, "low": low, "high": high, "pairs": pairs, "step_ms": 1000 * statistics.median(plain)}
 
 
-def _seconds(run, steps):
+def seconds_of(run, steps):
     begun = time.perf_counter()
     run(steps)
     return time.perf_counter() - begun
