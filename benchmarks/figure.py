@@ -42,16 +42,24 @@ def _panel(ax, title, rows):
         for name, row in rows:
             if row["layers"] != layers:
                 continue
-            x, label = names.index(name) + side, f"{'this project' if layers == 'ours' else 'Keras'}'s layers"
+            x, label = names.index(name) + side, "this project's layers" if layers == "ours" else "Keras' layers"
             first = name == names[0]
             height = min(row["ratio"], _CUT)
             ax.bar(x, height - 1, 0.38, bottom=1, color=_LOOKS[layers], label=label if first else None)
             ax.plot([x, x], [min(row["low"], _CUT), min(row["high"], _CUT)], color="#222222", linewidth=1)
-            ax.text(x, height + 0.015, f"{row['ratio']:.2f}", ha="center", va="bottom", fontsize=7.5)
+            ax.text(
+                x,
+                max(height, min(row["high"], _CUT)) + 0.015,
+                f"{row['ratio']:.2f}",
+                ha="center",
+                va="bottom",
+                fontsize=7.5,
+            )
     ax.set_xticks(range(len(names)), names, fontsize=8.5)
     ax.set_ylim(0.9, _CUT + 0.12)
     ax.axhline(1, color="#666666", linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title(title, loc="left", fontsize=10)
+    cut = any(row["ratio"] > _CUT for _, row in rows)
+    ax.set_title(title + (f" (bars cut at {_CUT:g})" if cut else ""), loc="left", fontsize=10)
     if title.startswith("MLP"):
         ax.set_xlabel("width x batch size")

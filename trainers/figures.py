@@ -118,16 +118,16 @@ def schedules(moving: dict, arms: list) -> Figure:
     >>> len(schedules({"fading": "early:0.5"}, ["none", "fading"]).axes)
     1
     """
-    figure = Figure(figsize=(5.6, 2.6), layout="constrained")
+    figure = Figure(figsize=(5.6, 2.4 + 0.22 * len(moving)), layout="constrained")
     ax = figure.subplots()
     _plain(ax, "y")
     progress = np.linspace(0, 1, 601)
     for arm, text in moving.items():
         colour, dash = _look(arms.index(arm) if arm in arms else 0)
         factor = np.asarray(Schedule.parse(text).factor(progress))
-        ax.plot(progress, factor, color=colour, linestyle=dash, linewidth=2.4, label=f"{_short(arm)}: {text}")
+        ax.plot(progress, factor, color=colour, linestyle=dash, linewidth=2.4, label=f"{_short(arm)} ({text})")
     ax.set_xlabel("share of the run")
-    ax.set_ylabel("share of the stated rate")
+    ax.set_ylabel("share of the rate")
     ax.set_ylim(-0.04, 1.08)
     ax.set_xlim(0, 1)
     for text in figure.legend(loc="outside lower center", frameon=False, fontsize=9).get_texts():
