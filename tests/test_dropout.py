@@ -280,6 +280,18 @@ def test_a_tiny_rate_is_never_none():
     assert Dropout(1e-12).realised_rate == 2**-32
 
 
+def test_masks_of_whole_maps_commute_with_pooling():
+    import zoo
+
+    x, pool = tf.random.stateless_normal((16, 9, 7, 12), (1, 2)), keras.layers.MaxPooling2D()
+    before, behind = (SpatialDropout2D(0.4, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(pool(before(x, training=True)), behind(pool(x), training=True))
+    model = zoo.build("cnn", (8, 8, 1), 5, {"conv": zoo.Drop(0.1, "spatial")}, filters=(4,), hidden=(8,))
+    assert [model.get_layer(f"drop_conv_{i}").output.shape[1] for i in (1, 2)] == [8, 4]
+    model = zoo.build("cnn", (8, 8, 1), 5, {"conv": 0.1}, filters=(4,), hidden=(8,))
+    assert model.get_layer("drop_conv_2").output.shape[1] == 8
+
+
 # === Where Keras' own pass ===
 
 

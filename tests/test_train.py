@@ -238,3 +238,22 @@ def test_list_tells_what_can_be_set_dropped_and_named():
     refused = command("list", "nothing*", package="zoo")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "no model matches" in refused.stderr
+
+
+def test_what_no_layer_of_keras_does_is_left_out_of_the_file_and_said(tmp_path):
+    small = {"model": "cnn", "settings": {"filters": "4", "hidden": "8"}, "train_size": 100, "epochs": 1, "quiet": True}
+    trainers.train(**small, drop=["conv=0.2:drop_block:3", "hidden=0.5"], out=tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["not_in_file"].startswith("model.keras lacks conv=0.2:drop_block:3")
+    assert config["placement"]["sites"]["conv"] == {"rate": 0.2, "kind": "drop_block", "block_size": 3}
+    code = "import keras; print([l.name for l in keras.models.load_model('model.keras').layers if 'drop' in l.name])"
+    plain = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path / "run", capture_output=True, text=True)
+    assert plain.stdout.strip() == "['drop_hidden_1']", plain.stderr
+
+
+def test_a_step_compiled_by_xla_trains_the_same_network(tmp_path):
+    small = {"settings": {"hidden": "16"}, "train_size": 200, "epochs": 3, "quiet": True}
+    plain, compiled = (trainers.train(**small, jit_compile=jit, out=tmp_path / str(jit)) for jit in (False, True))
+    # The last digits differ, and grow from step to step.
+    assert compiled["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-3)
+    assert "--jit-compile" in json.loads((tmp_path / "True" / "config.json").read_text())["command"]
