@@ -7,10 +7,14 @@ the price if drawing were free, in a program of its own by XLA and as TensorFlow
 
 import statistics
 
-import tensorflow as tf
+from zoo import startup
 
-from benchmarks import price
-from zoo import kernels
+startup.tensorflow()
+
+import tensorflow as tf  # noqa: E402 - behind the quiet start
+
+from benchmarks import price  # noqa: E402
+from zoo import counter, kernels  # noqa: E402
 
 MODELS = ("mlp", "transformer")
 ROUNDS = 25
@@ -66,6 +70,42 @@ def _product(x, mask, scale):
     return x * (tf.cast(mask, x.dtype) * scale)
 
 
+def _compiled(masks):
+    """`zoo.kernels.drop` for single values, its masks drawn by `masks(first key, second key, size, rate)`."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(x, state, rate):
+        seed, count = tf.unstack(tf.cast(state, tf.int32))
+        row = tf.reshape(x, [-1])
+        kept = masks(*counter.keys(seed, count), tf.size(x), rate)
+        return tf.reshape(tf.where(kept, row * (1 / (1 - rate)), 0.0), tf.shape(x))
+
+    def drop(x, state, lane, rate, noise_shape=None):
+        @tf.custom_gradient
+        def applied(x):
+            return run(x, state, rate), lambda upstream: run(upstream, state, rate)
+
+        return applied(x)
+
+    return drop
+
+
+def _byte_masks(first, second, size, rate):
+    lanes = tf.reshape(tf.bitcast(counter.words(first, second, size // 4), tf.uint8), [-1])
+    return lanes >= tf.constant(round(rate * 256), tf.uint8)
+
+
+def _unsigned_masks(first, second, size, rate):
+    def mixed(h, shift, factor):
+        shifted = tf.bitwise.right_shift(h, tf.constant(shift, tf.uint32))
+        return tf.bitwise.bitwise_xor(h, shifted) * tf.constant(factor, tf.uint32)
+
+    first, second = (tf.bitcast(key, tf.uint32) for key in (first, second))
+    h = tf.cast(tf.range(size), tf.uint32) * tf.constant(0x9E3779B9, tf.uint32) + first
+    words = mixed(mixed(h, 16, 2146121005) + second, 15, 2221713035)
+    return words >= tf.constant(round(rate * 2**32), tf.uint32)
+
+
 def _xla_product(x, state, lane, rate, noise_shape=None):
     @tf.custom_gradient
     def applied(x):
@@ -84,6 +124,8 @@ WAYS = {
     "8-bit lanes, product": _lanes(8, _product),
     "16-bit lanes, product": _lanes(16, _product),
     "32-bit words, where": _lanes(32, _where),
+    "8-bit lanes by XLA": _compiled(_byte_masks),
+    "unsigned hash by XLA": _compiled(_unsigned_masks),
     "a product by XLA, nothing drawn": _xla_product,
     "a product, nothing drawn": lambda x, state, lane, rate, noise_shape=None: x * 1.0001,
 }
