@@ -72,8 +72,8 @@ def engine(schedule, epochs=4):
 
 def test_the_loop_moves_the_rate_at_every_step_and_traces_once():
     traces, whole = [], engine("early:0.5")
-    step = whole.step
-    whole.step = lambda x, y: traces.append(1) or step(x, y)
+    step = whole.train_step
+    whole.train_step = lambda x, y: traces.append(1) or step(x, y)
     (rate,), seen = moving.of(whole.model), []
     for _ in fit(whole, subset=0):
         seen.append(float(rate.variable))
