@@ -97,7 +97,7 @@ def test_a_winner_is_compared_with_none_on_the_test_part_paired_by_seed(tmp_path
 
     request = tuning.request.Request.make(**{k: v for k, v in GRID.items() if k != "threads"})
     winner = {"trial": "0001", "values": {"rate_hidden": 0.4}}
-    found = retrain(tmp_path, request.space, request.base, winner, 2, workers=1, quiet=True)
+    found = retrain(tmp_path, request.space, request.base, winner, None, 2, workers=1, quiet=True)
     rows = read_csv(tmp_path / "retrain.csv")
     assert [(row["arm"], row["seed"]) for row in rows] == [("none", 0), ("winner", 0), ("none", 1), ("winner", 1)]
     assert {row["placement"] for row in rows} == {"", "hidden=0.4"}
@@ -105,6 +105,12 @@ def test_a_winner_is_compared_with_none_on_the_test_part_paired_by_seed(tmp_path
     differences = [errors["winner", seed] - errors["none", seed] for seed in (0, 1)]
     assert found["pairs"][0]["difference"] == pytest.approx(np.mean(differences), abs=1e-4)
     assert "winner" in found["verdict"]
+    # Where the control has won, the best that drops something is its rival.
+    control = {"trial": "control", "values": {"rate_hidden": 0}}
+    found = retrain(tmp_path, request.space, request.base, control, winner, 2, workers=1, quiet=True)
+    assert found["pairs"][0]["b"] == "best_rate"
+    assert found["verdict"].endswith("no rate that was tried was better than none")
+    assert "nothing that drops" in retrain(tmp_path, request.space, request.base, control, None, 2)["verdict"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ class Results:
         summary = {
             "winner": self._told(best[0]) if best else None,
             "control": next((self._told(trial) for trial in best if trial.id == CONTROL), None),
+            "rival": next((self._told(trial) for trial in best if not self._space.is_control(trial.values)), None),
             "trials": len([trial for trial in self._study.trials.values() if trial.status != "RUNNING"]),
             "combinations": self._space.size,
             "failed": [

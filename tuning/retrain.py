@@ -2,7 +2,8 @@
 
 The lowest validation error of many is too low, for it was chosen by being low. So the
 winner and the control are trained again with seeds that chose nothing, paired by seed,
-and only now the test part is looked at.
+and only now the test part is looked at. Where the control has won, the best of those
+that drop something is its rival.
 """
 
 import dataclasses
@@ -14,25 +15,28 @@ from trainers.wording import sentence
 from zoo.files import replacing
 from zoo.placement import Placement
 
-NONE, WINNER = "none", "winner"
+NONE, WINNER, RIVAL = "none", "winner", "best_rate"
 
 
-def retrain(out, space, base, winner, seeds, **options):
+def retrain(out, space, base, winner, rival, seeds, **options):
     """Compare the `winner`'s values with the same without dropout at the tuned sites, over `seeds` seeds.
 
-    Returns the summary of the comparison and `verdict`, a sentence; None in the place of
-    figures when the winner drops nothing. Writes `retrain.csv`.
+    `rival` is the best trial that drops something, which is compared where the winner
+    drops nothing, or None. Returns the summary of the comparison and `verdict`, a
+    sentence. Writes `retrain.csv`.
     """
     out = Path(out)
-    if space.is_control(winner["values"]):
-        return {"verdict": "leave dropout out here: no rate that was tried had a lower validation error than none"}
-    plan = space.plan(base, winner["values"])
+    won = not space.is_control(winner["values"])
+    dropping = winner if won else rival
+    if dropping is None:
+        return {"verdict": "leave dropout out here: nothing that drops was trained to its end"}
+    plan = space.plan(base, dropping["values"])
     fixed = {site: drop for site, drop in plan.placement.sites.items() if site not in space.rates}
     control = Placement(fixed, plan.placement.scaling if fixed else "inverted", plan.placement.schedule)
-    folder = out / f"retrain-{winner['trial']}"
+    folder = out / f"retrain-{dropping['trial']}"
     found = compare(
         models=(plan.model,),
-        arms={NONE: control, WINNER: plan.placement},
+        arms={NONE: control, WINNER if won else RIVAL: plan.placement},
         seeds=seeds,
         out=folder,
         resume=True,
@@ -43,7 +47,10 @@ def retrain(out, space, base, winner, seeds, **options):
     )
     with replacing(out / "retrain.csv") as temporary:
         shutil.copyfile(folder / "results.csv", temporary)
-    return {**found, "verdict": verdict(found["pairs"][0]) if found["pairs"] else None}
+    said = verdict(found["pairs"][0]) if found["pairs"] else None
+    if said and not won:
+        said += "; on validation, too, no rate that was tried was better than none"
+    return {**found, "verdict": said}
 
 
 def verdict(pair):

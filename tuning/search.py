@@ -85,7 +85,7 @@ def _retrained(out, request, found, seeds, **options):
 
     if found["winner"] is None:
         raise RunFailed(f"no trial of {out} was finished, so that there is no winner to train anew")
-    return retrain(out, request.space, request.base, found["winner"], seeds, **options)
+    return retrain(out, request.space, request.base, found["winner"], found["rival"], seeds, **options)
 
 
 class _Search:
