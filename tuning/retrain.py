@@ -49,7 +49,7 @@ def retrain(out, space, base, winner, rival, seeds, **options):
         shutil.copyfile(folder / "results.csv", temporary)
     said = verdict(found["pairs"][0]) if found["pairs"] else None
     if said and not won:
-        said += "; on validation, too, no rate that was tried was better than none"
+        said += "; on validation no rate that was tried was better than none"
     return {**found, "verdict": said}
 
 
