@@ -17,7 +17,7 @@ from benchmarks import price  # noqa: E402
 from zoo import counter, kernels  # noqa: E402
 
 MODELS = ("mlp", "transformer")
-ROUNDS = 25
+ROUNDS = 15
 
 
 def attempts(models=MODELS, rounds=ROUNDS):
