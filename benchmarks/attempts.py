@@ -16,7 +16,7 @@ import tensorflow as tf  # noqa: E402 - behind the quiet start
 from benchmarks import price  # noqa: E402
 from zoo import counter, kernels  # noqa: E402
 
-MODELS = ("mlp", "transformer")
+MODELS = ("mlp",)
 ROUNDS = 15
 
 
