@@ -28,7 +28,8 @@ def main(argv=None):
 
     from zoo import startup
 
-    startup.keep_memory()  # as every run of `trainers` does
+    startup.tensorflow()
+    startup.training()  # as every run of `trainers` does
     from benchmarks import figure
     from benchmarks.training import machine
     from zoo.files import write_json

@@ -9,10 +9,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import trainers
+import zoo
 from trainers import folder as folders
 from trainers.plan import Plan, choose_placement
+from trainers.recipe import Recipe
 from zoo import catalogue, data, metrics
 from zoo.errors import BadInput, RunFailed
 from zoo.placement import Placement
@@ -43,7 +47,23 @@ def test_a_run_leaves_the_promised_files(run):
     folder, _ = run
     names = {path.name for path in folder.iterdir()}
     assert {"config.json", "history.csv", "metrics.json", "model.keras", "checkpoint.npz", "logs"} == names
-    assert list(folder.glob("logs/*/events*")), "TensorBoard has something to show"
+
+
+def test_tensorboard_shows_the_curves_under_the_names_that_keras_gives_them(run):
+    folder, _ = run
+    rows = folders.read_csv(folder / "history.csv")
+    curves = {}
+    for part in ("train", "validation"):
+        events = EventAccumulator(str(folder / "logs" / part), {"tensors": 0}).Reload()
+        for tag in events.Tags()["tensors"]:
+            curves[part, tag] = [tf.make_ndarray(event.tensor_proto).item() for event in events.Tensors(tag)]
+    assert {
+        ("train", "epoch_loss"),
+        ("train", "epoch_learning_rate"),
+        ("validation", "epoch_accuracy"),
+    } <= curves.keys()
+    assert curves["validation", "epoch_loss"] == pytest.approx([row["val_loss"] for row in rows], rel=1e-6)
+    assert curves["train", "epoch_loss"] == pytest.approx([row["train_loss"] for row in rows], rel=1e-6)
 
 
 def test_stdout_is_one_json_object_and_stderr_only_progress(run):
@@ -256,4 +276,15 @@ def test_a_step_compiled_by_xla_trains_the_same_network(tmp_path):
     plain, compiled = (trainers.train(**small, jit_compile=jit, out=tmp_path / str(jit)) for jit in (False, True))
     # The last digits differ, and grow from step to step.
     assert compiled["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-3)
-    assert "--jit-compile" in json.loads((tmp_path / "True" / "config.json").read_text())["command"]
+    for jit, option in ((True, "--jit-compile"), (False, "--no-jit-compile")):
+        assert option in json.loads((tmp_path / str(jit) / "config.json").read_text())["command"]
+
+
+def test_xla_compiles_the_steps_of_long_runs_without_convolutions():
+    image = (8, 8, 1)
+    networks = {name: zoo.build(name, image, 10, {}) for name in ("mlp", "cnn", "transformer")}
+    chosen = {name: Recipe().compiles(network, 5000) for name, network in networks.items()}
+    assert chosen == {"mlp": True, "cnn": False, "transformer": True}
+    assert not Recipe().compiles(networks["mlp"], 100), "its seconds would not come back"
+    assert Recipe(jit_compile=True).compiles(networks["cnn"], 1), "whoever asks for it gets it"
+    assert not Recipe(jit_compile=False).compiles(networks["mlp"], 5000)

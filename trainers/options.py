@@ -1,5 +1,7 @@
 """The options that `train` and `compare` share; none has a default here, so that only what is typed counts."""
 
+import argparse
+
 from trainers.recipe import OPTIMIZERS, SCHEDULES, Recipe
 from zoo.catalogue import CONFIGS, PLACEMENTS
 from zoo.command import number, settings, whole
@@ -37,7 +39,11 @@ def add_run_options(parser):
     how.add_argument("--label-smoothing", type=number, metavar="X", help="share spread over all classes (0)")
     how.add_argument("--augment", action="store_true", default=None, help="shift, cut-out, flips where they fit")
     how.add_argument("--early-stopping", type=whole(), metavar="N", help="epochs of patience; keeps the best epoch")
-    how.add_argument("--jit-compile", action="store_true", default=None, help="let XLA compile the step (long runs)")
+    how.add_argument(
+        "--jit-compile",
+        action=argparse.BooleanOptionalAction,
+        help="let XLA compile the step (long runs of networks without convolutions)",
+    )
 
     out = parser.add_argument_group("run")
     out.add_argument("--set", action="append", metavar="KEY=VALUE", help="a field of the model (python -m zoo list)")

@@ -104,7 +104,9 @@ class Plan:
         for value, default in ((self.data, Data()), (self.recipe, Recipe())):
             for key, chosen in dataclasses.asdict(value).items():
                 if key != "dataset" and chosen != getattr(default, key):
-                    words += [f"--{key.replace('_', '-')}"] + ([] if chosen is True else [f"{chosen}"])
+                    option = key.replace("_", "-")
+                    words += ["--no-" + option] if chosen is False else ["--" + option]
+                    words += [] if isinstance(chosen, bool) else [str(chosen)]
         return shlex.join(["python", "-m", "trainers", "train", *words, "--seed", str(self.seed)])
 
     def to_json(self):

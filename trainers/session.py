@@ -10,6 +10,7 @@ import tensorflow as tf
 from trainers import checkpoint, loop
 from trainers import folder as folders
 from trainers.progress import EpochLine, say
+from trainers.tensorboard import TensorBoard
 from zoo import catalogue
 from zoo.errors import BadInput, RunFailed
 from zoo.files import replacing, write_json
@@ -108,7 +109,7 @@ def save_model(model, path):
 
 
 def _own_callbacks(recipe, out):
-    callbacks = [keras.callbacks.TensorBoard(str(out / "logs"), write_graph=False)]
+    callbacks = [TensorBoard(out / "logs")]
     if recipe.early_stopping:
         callbacks.append(
             keras.callbacks.EarlyStopping(

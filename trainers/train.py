@@ -82,8 +82,8 @@ def run(
         say(quiet, f"{out} is finished already: nothing to do")
         return {**done, "folder": str(out)}
     data.check_ready(plan.data.dataset, data_dir=data_dir, download=download)
-    startup.keep_memory()
     threads = startup.tensorflow(threads or (folders.read_json(out / "config.json") or {}).get("threads"))
+    startup.training()
     options = dataclasses.asdict(plan.data)
     dataset = (load or data.load)(options.pop("dataset"), data_dir=data_dir, download=download, **options)
     from trainers.session import Session, explained

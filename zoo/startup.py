@@ -37,16 +37,21 @@ def tensorflow(threads=None):
     return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
 
 
-def keep_memory():
-    """Let this process keep the memory that tensors have given back, for the next ones.
+def training():
+    """Set this process up for training; both settings are of the whole process.
 
-    glibc returns large blocks to the system at once and faults them in again, page by
-    page, at every step. Only for processes that train: it is a setting of the whole process.
+    Memory that tensors have given back is kept for the next ones: glibc returns large
+    blocks to the system at once and faults them in again, page by page, at every step.
+    And graphs are not rewritten before they run (Grappler): on a step of training that
+    gains nothing, and takes as long as tracing it.
     """
     with contextlib.suppress(AttributeError, OSError):  # another C library has other ways
         tune = ctypes.CDLL(None).mallopt
         tune(_MMAP_THRESHOLD, 2**30)
         tune(_TRIM_THRESHOLD, 2**31 - 1)
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @contextlib.contextmanager
