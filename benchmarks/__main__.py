@@ -11,7 +11,7 @@ FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
 ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "cold_start", "memory")
 TUNING = ("tuners", "workers")
 PRICE = ("price", "widths", "attempts")
-NAMES = ("digits", *FASHION, *PRICE, "peers", *ARTEFACTS, *TUNING)
+NAMES = ("digits", *FASHION, "loop", *PRICE, "peers", *ARTEFACTS, *TUNING)
 
 
 def main(argv=None):
@@ -45,8 +45,10 @@ def main(argv=None):
 
 
 def _measure(name):
-    from benchmarks import artefacts, attempts, peers, price, training, tuning
+    from benchmarks import artefacts, attempts, loop, peers, price, training, tuning
 
+    if name == "loop":
+        return loop.loop()
     if name == "attempts":
         return attempts.attempts()
     if name in PRICE:

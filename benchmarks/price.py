@@ -103,7 +103,8 @@ def _compared(a, b, pairs):
     return {"ratio": ratio, "low": low, "high": high, "pairs": pairs, "step_ms": 1000 * statistics.median(plain)}
 
 
-def seconds_of(run, steps):
+def seconds_of(run, *steps):
+    """The seconds that a call takes."""
     begun = time.perf_counter()
-    run(steps)
+    run(*steps)
     return time.perf_counter() - begun

@@ -1,0 +1,71 @@
+"""What an epoch takes beside the arithmetic of its steps: order, batches, sums, and reading from disk.
+
+The arithmetic is the same compiled step on one batch that stays where it is, as often as
+an epoch has steps. `memory`: batches are gathered from arrays; `disk`: they are read,
+decoded and shuffled by `tf.data`, as sets are that do not fit in memory.
+"""
+
+import statistics
+
+from zoo import startup
+
+startup.tensorflow()
+
+import keras  # noqa: E402 - behind the quiet start
+import tensorflow as tf  # noqa: E402
+
+import zoo  # noqa: E402
+from benchmarks.price import BATCH, PLACEMENTS, seconds_of  # noqa: E402
+from trainers.loop import Engine  # noqa: E402
+from trainers.recipe import Recipe  # noqa: E402
+from zoo import data  # noqa: E402
+
+EXAMPLES = {"mlp": 20000, "cnn": 1280, "transformer": 1280}
+ROUNDS = 7
+
+
+def loop(rounds=ROUNDS):
+    """Rows of model, where the data are: an epoch's time over that of the arithmetic, in turns within one run."""
+    rows = []
+    for model, examples in EXAMPLES.items():
+        for where, budget in (("memory", 2**31), ("disk", 1)):
+            dataset = data.load("fashion_mnist", train_size=examples, memory_budget=budget)
+            epoch, arithmetic = _epoch(model, dataset), _arithmetic(model, dataset)
+            epoch(), arithmetic()
+            ratios = []
+            for round_ in range(rounds):
+                seconds = {}
+                for run in (epoch, arithmetic) if round_ % 2 else (arithmetic, epoch):
+                    seconds[run] = seconds_of(run)
+                ratios.append(seconds[epoch] / seconds[arithmetic])
+            low, ratio, high = statistics.quantiles(ratios, n=4)
+            rows.append({"model": model, "data": where, "examples": examples, "ratio": ratio, "low": low, "high": high})
+            keras.backend.clear_session()
+    return {"what": f"an epoch of Fashion-MNIST against its steps' arithmetic, batch {BATCH}", "rows": rows}
+
+
+def _engine(model, dataset):
+    network = zoo.build(model, dataset.input_shape, dataset.classes, PLACEMENTS[model], seed=1)
+    return Engine(network, Recipe(epochs=1000, schedule="constant", warmup=0.0), dataset, seed=1)
+
+
+def _epoch(model, dataset):
+    engine, numbers = _engine(model, dataset), iter(range(1, 1000))
+    return lambda: engine.train_epoch(next(numbers))
+
+
+def _arithmetic(model, dataset):
+    engine = _engine(model, dataset)
+    part = dataset.train.head(BATCH) if hasattr(dataset.train, "head") else dataset.train
+    x, y = tf.constant(part.x[:BATCH]), tf.constant(part.y[:BATCH])
+
+    @tf.function(autograph=False)
+    def steps():
+        def one_more(i, loss, wrong):
+            step_loss, step_wrong = engine.train_step(x, y)
+            return i + 1, loss + step_loss, wrong + step_wrong
+
+        begin = (tf.constant(0), tf.zeros((), tf.float64), tf.zeros((), tf.int64))
+        return tf.while_loop(lambda i, *_: i < engine.steps, one_more, begin, parallel_iterations=1)[1]
+
+    return lambda: float(steps())
