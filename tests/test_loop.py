@@ -12,6 +12,7 @@ from trainers.loop import Engine, fit
 from trainers.recipe import Recipe
 from zoo import data, metrics
 from zoo.errors import RunFailed
+from zoo.seeds import seed_for
 
 PLAIN = Recipe(epochs=2, schedule="constant", warmup=0.0)
 
@@ -50,7 +51,7 @@ def test_an_epoch_is_that_of_stock_fit_on_the_same_batches(digits):
     list(fit(Engine(ours, PLAIN, digits, seed=5)))
     stock.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for epoch in (1, 2):
-        order = np.random.default_rng(loop.seed_for(5, f"order/{epoch}")).permutation(len(digits.train))
+        order = np.random.default_rng(seed_for(5, f"order/{epoch}")).permutation(len(digits.train))
         stock.fit(digits.train.x[order], digits.train.y[order], batch_size=128, shuffle=False, verbose=0)
     for a, b in zip(ours.get_weights(), stock.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6)

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainers import feed
 from zoo import metrics, moving
 from zoo.errors import RunFailed
-from zoo.seeds import seed_for
 
 CALL_SECONDS = 1.0  # about how long one compiled call may take
 EVALUATION_BATCH = 256
@@ -49,7 +49,7 @@ class Engine:
         # As a function of its own within the epoch's loop, whose shuffling XLA would only slow down.
         compiled = recipe.compiles(model, self.steps * recipe.epochs)
         self.train_step = tf.function(self.step, jit_compile=True, autograph=False) if compiled else self.step
-        self._source = (_Streamed if hasattr(dataset.train, "batches") else _InMemory)(self)
+        self._source = feed.of(self)
         self._rate = None  # steps per second, once known
         self._predict = tf.function(
             lambda x: model(self._floats(x), training=False), reduce_retracing=True, autograph=False
@@ -136,60 +136,6 @@ class Engine:
             return i + 1, chunks.write(i, self.model(rows, training=False))
 
         return tf.while_loop(lambda i, _: i < count, predict, (0, chunks))[1].concat()
-
-
-# What follows is written without autograph, whose rewriting took a third of the time that tracing takes.
-
-
-def _summed(train_step, batch_of, first, last):
-    """The sums of what `train_step` returns over the batches number `first` to before `last`."""
-
-    def one_more(i, loss, wrong):
-        step_loss, step_wrong = train_step(*batch_of(i))
-        return i + 1, loss + step_loss, wrong + step_wrong
-
-    begin = (first, tf.zeros((), tf.float64), tf.zeros((), tf.int64))
-    return tf.while_loop(lambda i, *_: i < last, one_more, begin, parallel_iterations=1)[1:]
-
-
-class _InMemory:
-    """Batches gathered by index from arrays that lie in memory as they came (uint8, int32)."""
-
-    def __init__(self, engine):
-        self._engine = engine
-        x, y, batch = tf.constant(engine.dataset.train.x), tf.constant(engine.dataset.train.y), engine.batch
-
-        def steps(order, first, last):
-            def batch_of(i):
-                index = order[i * batch : (i + 1) * batch]
-                return tf.gather(x, index), tf.gather(y, index)
-
-            return _summed(engine.train_step, batch_of, first, last)
-
-        self._steps = tf.function(steps, autograph=False)
-
-    def epoch(self, epoch):
-        engine = self._engine
-        rng = np.random.default_rng(seed_for(engine.seed, f"order/{epoch}"))
-        order = tf.constant(rng.permutation(len(engine.dataset.train)).astype(np.int32))
-        return lambda first, last: self._steps(order, tf.constant(first), tf.constant(last))
-
-
-class _Streamed:
-    """Batches as `tf.data` delivers them, for sets that do not fit in memory."""
-
-    def __init__(self, engine):
-        self._engine = engine
-
-        def steps(iterator, first, last):
-            return _summed(engine.train_step, lambda _: next(iterator), first, last)
-
-        self._steps = tf.function(steps, reduce_retracing=True, autograph=False)
-
-    def epoch(self, epoch):
-        engine = self._engine
-        iterator = iter(engine.dataset.train.batches(engine.batch, seed=engine.seed, epoch=epoch))
-        return lambda first, last: self._steps(iterator, tf.constant(first), tf.constant(last))
 
 
 def fit(engine, callbacks=(), resume=None, on_progress=None, track_test=False, subset=SUBSET, until=None):
