@@ -29,7 +29,6 @@ def main(argv=None):
     from zoo import startup
 
     startup.tensorflow()
-    startup.training()  # as every run of `trainers` does
     from benchmarks import figure
     from benchmarks.training import machine
     from zoo.files import write_json
@@ -37,7 +36,8 @@ def main(argv=None):
     path = Path(__file__).with_name("results.json")
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in wanted:
-        result = _measure(name)
+        with startup.training():  # as every run of `trainers` does
+            result = _measure(name)
         results[name] = {**result, "machine": machine()}
         print(f"{name}: {_told(result)}", flush=True)
         write_json(path, results)

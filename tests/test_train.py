@@ -127,6 +127,19 @@ def test_two_runs_of_one_seed_are_equal_and_leave_the_global_seed_alone(tmp_path
         np.testing.assert_array_equal(a, b)
 
 
+def test_how_graphs_are_rewritten_is_as_before_when_training_has_ended(tmp_path):
+    class Seen(keras.callbacks.Callback):
+        options = None
+
+        def on_epoch_end(self, epoch, logs=None):
+            Seen.options = tf.config.optimizer.get_experimental_options()
+
+    before = tf.config.optimizer.get_experimental_options()
+    trainers.train(out=tmp_path / "run", epochs=1, quiet=True, callbacks=[Seen()], **SMALL)
+    assert Seen.options["disable_meta_optimizer"]
+    assert tf.config.optimizer.get_experimental_options() == before
+
+
 def test_a_users_own_callback_is_driven(tmp_path):
     seen = []
     spy = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((epoch, logs["val_loss"])))

@@ -83,12 +83,11 @@ def run(
         return {**done, "folder": str(out)}
     data.check_ready(plan.data.dataset, data_dir=data_dir, download=download)
     threads = startup.tensorflow(threads or (folders.read_json(out / "config.json") or {}).get("threads"))
-    startup.training()
     options = dataclasses.asdict(plan.data)
     dataset = (load or data.load)(options.pop("dataset"), data_dir=data_dir, download=download, **options)
     from trainers.session import Session, explained
 
-    with explained(plan, out):
+    with startup.training(), explained(plan, out):
         # What cannot be built is refused before anything is written.
         session = Session(plan, dataset, out, callbacks, quiet, track_test)
         write_json(out / "config.json", describe(plan, dataset, threads))

@@ -37,13 +37,14 @@ def tensorflow(threads=None):
     return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
 
 
+@contextlib.contextmanager
 def training():
-    """Set this process up for training; both settings are of the whole process.
+    """A context for training, with less around the arithmetic.
 
     Memory that tensors have given back is kept for the next ones: glibc returns large
     blocks to the system at once and faults them in again, page by page, at every step.
-    And graphs are not rewritten before they run (Grappler): on a step of training that
-    gains nothing, and takes as long as tracing it.
+    This stays so for the rest of the process. And graphs are not rewritten before they
+    run (Grappler), which takes as long as tracing a step and makes it no faster.
     """
     with contextlib.suppress(AttributeError, OSError):  # another C library has other ways
         tune = ctypes.CDLL(None).mallopt
@@ -51,7 +52,13 @@ def training():
         tune(_TRIM_THRESHOLD, 2**31 - 1)
     import tensorflow as tf
 
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    graphs = tf.config.optimizer
+    before = graphs.get_experimental_options().get("disable_meta_optimizer", False)
+    graphs.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        graphs.set_experimental_options({"disable_meta_optimizer": before})
 
 
 @contextlib.contextmanager
