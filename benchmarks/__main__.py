@@ -28,7 +28,7 @@ def main(argv=None):
 
     from zoo import startup
 
-    startup.tensorflow()
+    startup.keep_memory()  # as every run of `trainers` does
     from benchmarks import figure
     from benchmarks.training import machine
     from zoo.files import write_json
@@ -36,8 +36,7 @@ def main(argv=None):
     path = Path(__file__).with_name("results.json")
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in wanted:
-        with startup.training():  # as every run of `trainers` does
-            result = _measure(name)
+        result = _measure(name)
         results[name] = {**result, "machine": machine()}
         print(f"{name}: {_told(result)}", flush=True)
         write_json(path, results)

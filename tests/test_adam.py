@@ -37,6 +37,12 @@ def test_what_the_kernel_does_not_know_is_left_to_keras():
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_gradients_may_be_accumulated_over_steps():
+    options = {"steps": 6, "gradient_accumulation_steps": 2}
+    for ours, theirs in zip(moved(Adam, **options), moved(keras.optimizers.Adam, **options), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=5e-6)
+
+
 def test_sparse_gradients_move_the_rows_that_they_are_of():
     tables = []
     for kind in (Adam, keras.optimizers.Adam):

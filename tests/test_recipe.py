@@ -45,9 +45,10 @@ def test_short_runs_have_finite_rates(schedule, warmup, steps):
     assert max(values) <= 1
 
 
-def test_weight_decay_is_decoupled_and_spares_biases_and_norms():
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_weight_decay_is_decoupled_and_spares_biases_and_norms(name):
     model = SMALL["resnet"].build({})
-    recipe = Recipe(optimizer="sgd", momentum=0.0, weight_decay=0.1, learning_rate=0.5, schedule="constant", warmup=0.0)
+    recipe = Recipe(optimizer=name, momentum=0.0, weight_decay=0.1, learning_rate=0.5, schedule="constant", warmup=0.0)
     optimizer = recipe.make_optimizer(10)
     optimizer.build(model.trainable_variables)
     before = [w.numpy() for w in model.trainable_variables]
@@ -57,9 +58,10 @@ def test_weight_decay_is_decoupled_and_spares_biases_and_norms():
         np.testing.assert_allclose(weight.numpy(), old * shrunk, rtol=1e-6, err_msg=weight.path)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("name", ["mlp", "cnn", "transformer"])
-def test_max_norm_bounds_the_incoming_weights_of_hidden_units_after_a_step(name):
-    model, recipe = SMALL[name].build({}), Recipe(max_norm=0.3, optimizer="sgd")
+def test_max_norm_bounds_the_incoming_weights_of_hidden_units_after_a_step(name, optimizer):
+    model, recipe = SMALL[name].build({}), Recipe(max_norm=0.3, optimizer=optimizer)
     recipe.constrain(model)
     optimizer = recipe.make_optimizer(10)
     optimizer.build(model.trainable_variables)

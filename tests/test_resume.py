@@ -139,10 +139,13 @@ def test_numbers_and_lists_of_arrays_of_a_callback_are_kept(tmp_path):
     assert [a.shape for a in listed["best_weights"]] == [(2,), (2, 2)]
 
 
-def test_a_run_that_was_paused_twice_ends_as_one_that_never_was(tmp_path):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_run_that_was_paused_twice_ends_as_one_that_never_was(tmp_path, compiled):
     from trainers.plan import Plan
 
     options = {key: value for key, value in OPTIONS.items() if key not in ("threads", "early_stopping")}
+    if compiled:
+        options |= {"model": "mlp", "settings": {"hidden": "16"}, "jit_compile": True}
     plan = Plan.make(**options)
     straight = train_run.train(out=tmp_path / "straight", quiet=True, threads=2, **options)
     (tmp_path / "paused").mkdir()

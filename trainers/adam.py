@@ -7,6 +7,7 @@ is a third of a step, and half of what tracing a step takes.
 
 import keras
 import tensorflow as tf
+from keras.src import api_export  # where Keras keeps the names under which classes are written to files
 
 
 class Adam(keras.optimizers.Adam):
@@ -26,7 +27,7 @@ class Adam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         variable = variable.value if isinstance(variable, keras.Variable) else variable
         kind = variable.dtype
-        step = tf.cast(self.iterations.value + 1, kind)
+        step = tf.cast(self.iterations + 1, kind)
         beta_1, beta_2 = tf.cast(self.beta_1, kind), tf.cast(self.beta_2, kind)
         return tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
@@ -40,3 +41,7 @@ class Adam(keras.optimizers.Adam):
             epsilon=tf.cast(self.epsilon, kind),
             grad=tf.cast(gradient, kind),
         )
+
+
+# Written into a file it is its parent, which any Keras can load.
+api_export.REGISTERED_OBJS_TO_NAMES[Adam] = "keras.optimizers.Adam"

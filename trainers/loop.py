@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import feed
-from zoo import metrics, moving
+from zoo import metrics, moving, startup
 from zoo.errors import RunFailed
 
 CALL_SECONDS = 1.0  # about how long one compiled call may take
@@ -46,9 +46,9 @@ class Engine:
         self.optimizer.build(model.trainable_variables)
         images = dataset.kind == "image"
         self.augmentation = recipe.make_augmentation(dataset.input_shape, dataset.flip, seed) if images else None
-        # As a function of its own within the epoch's loop, whose shuffling XLA would only slow down.
-        compiled = recipe.compiles(model, self.steps * recipe.epochs)
-        self.train_step = tf.function(self.step, jit_compile=True, autograph=False) if compiled else self.step
+        self.compiled = recipe.compiles(model, self.steps * recipe.epochs)
+        # A function of its own within the epoch's loop: XLA slows shuffling down, and cannot shift images.
+        self._compiled_step = tf.function(self.step, jit_compile=True, autograph=False) if self.compiled else self.step
         self._source = feed.of(self)
         self._rate = None  # steps per second, once known
         self._predict = tf.function(
@@ -73,7 +73,8 @@ class Engine:
             # The first call is short: it traces, and measures nothing yet.
             size = max(1, round(self._rate * CALL_SECONDS)) if self._rate else min(self.steps, 16)
             until, start = min(self.steps, done + size), time.perf_counter()
-            part_loss, part_wrong = call(done, until)
+            with startup.graphs_as_traced():
+                part_loss, part_wrong = call(done, until)
             loss, wrong = loss + float(part_loss), wrong + int(part_wrong)
             if not math.isfinite(loss):
                 raise RunFailed(
@@ -100,13 +101,17 @@ class Engine:
 
     # === Compiled ===
 
+    def train_step(self, x, y):
+        """One optimiser step on a batch as it comes; the sums of its losses and of its errors."""
+        if self.augmentation is not None:
+            x = self.augmentation(self._floats(x), training=True)
+        return self._compiled_step(x, y)
+
     def step(self, x, y):
-        """One optimiser step on a batch; the sums of its losses and of its errors."""
+        """The arithmetic of a step."""
         x, model = self._floats(x), self.model
         for rate in self._moving:
             rate.move(tf.cast(self.optimizer.iterations, tf.float32) / self._total)
-        if self.augmentation is not None:
-            x = self.augmentation(x, training=True)
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             losses = self._losses(y, logits)

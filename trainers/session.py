@@ -36,10 +36,16 @@ class Session:
     def __init__(self, plan, dataset, out, callbacks, quiet, track_test):
         self._plan, self._dataset, self._out, self._quiet = plan, dataset, out, quiet
         self._engine = loop.Engine(build(plan, dataset), plan.recipe, dataset, plan.seed)
-        self._callbacks = [*_own_callbacks(plan.recipe, out), *callbacks]
+        self._curves = TensorBoard(out / "logs")
+        self._callbacks = [self._curves, *_early_stopping(plan.recipe), *callbacks]
         self._track = track_test
         self._history = folders.Table(out / "history.csv", TRACKED if track_test else HISTORY)
         self._rows = []
+
+    @property
+    def compiled(self):
+        """Whether XLA compiles the steps of this run."""
+        return self._engine.compiled
 
     def train(self, until=None):
         """Train to the end, or to the epoch `until`; of a run that is not at its end, the last row comes back."""
@@ -54,17 +60,18 @@ class Session:
             say(self._quiet, f"resuming {self._out} after epoch {before} of {self._plan.recipe.epochs}")
         line = None if self._quiet else EpochLine(self._plan.recipe.epochs, len(self._dataset.train), before)
         saved, epoch = time.monotonic(), before
-        for row in loop.fit(
-            self._engine, self._callbacks, state, line.within if line else None, self._track, until=until
-        ):
-            self._rows.append(row)
-            self._history.append(row)
-            seconds, epoch = seconds + row["seconds"], row["epoch"]
-            if line:
-                line.row(row)
-            if time.monotonic() - saved >= CHECKPOINT_SECONDS:
-                checkpoint.save(path, self._engine, self._callbacks, epoch, seconds)
-                saved = time.monotonic()
+        with contextlib.closing(self._curves):
+            for row in loop.fit(
+                self._engine, self._callbacks, state, line.within if line else None, self._track, until=until
+            ):
+                self._rows.append(row)
+                self._history.append(row)
+                seconds, epoch = seconds + row["seconds"], row["epoch"]
+                if line:
+                    line.row(row)
+                if time.monotonic() - saved >= CHECKPOINT_SECONDS:
+                    checkpoint.save(path, self._engine, self._callbacks, epoch, seconds)
+                    saved = time.monotonic()
         paused = epoch < self._plan.recipe.epochs and not self._engine.model.stop_training
         # At the end early stopping has put the best weights back by now: they are the run's result.
         self._engine.model.stop_training = not paused
@@ -108,15 +115,11 @@ def save_model(model, path):
         keras.Model(model.input, model.output, name=model.name).save(temporary)
 
 
-def _own_callbacks(recipe, out):
-    callbacks = [TensorBoard(out / "logs")]
-    if recipe.early_stopping:
-        callbacks.append(
-            keras.callbacks.EarlyStopping(
-                "val_error", patience=recipe.early_stopping, mode="min", restore_best_weights=True
-            )
-        )
-    return callbacks
+def _early_stopping(recipe):
+    if not recipe.early_stopping:
+        return []
+    patience = recipe.early_stopping
+    return [keras.callbacks.EarlyStopping("val_error", patience=patience, mode="min", restore_best_weights=True)]
 
 
 @contextlib.contextmanager

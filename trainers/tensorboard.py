@@ -14,12 +14,13 @@ class TensorBoard(keras.callbacks.Callback):
     """The curves of `keras.callbacks.TensorBoard` under the same names, in the folder `logs`.
 
     Keras' callback takes eight milliseconds an epoch for a dozen numbers, which in a short
-    run is as long as the epoch itself.
+    run is as long as the epoch itself. A writer is a thread and an open file: `close` ends
+    them, whether or not training came to its end.
     """
 
     def __init__(self, logs):
         super().__init__()
-        self._logs, self._writers, self._rate, self._flushed = logs, {}, None, time.monotonic()
+        self._logs, self._writers, self._rate = logs, {}, None
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the figures of `logs`, and the learning rate, at the step `epoch`."""
@@ -28,19 +29,18 @@ class TensorBoard(keras.callbacks.Callback):
         for name, value in {**(logs or {}), "learning_rate": self._rate()}.items():
             part = VALIDATION if name.startswith("val_") else TRAIN
             self._writer(part).add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
-        # A checkpoint brings back the clock of another machine, which may be ahead.
-        if abs(time.monotonic() - self._flushed) > FLUSH_SECONDS:
-            for writer in self._writers.values():
+        for part, (writer, flushed) in self._writers.items():
+            if time.monotonic() - flushed > FLUSH_SECONDS:
                 writer.flush()
-            self._flushed = time.monotonic()
+                self._writers[part] = writer, time.monotonic()
 
-    def on_train_end(self, logs=None):
-        """Close the files."""
-        for writer in self._writers.values():
+    def close(self):
+        """Write what is left, and close the files; a later epoch opens new ones."""
+        for writer, _ in self._writers.values():
             writer.close()
         self._writers.clear()
 
     def _writer(self, part):
         if part not in self._writers:
-            self._writers[part] = Writer(str(self._logs / part))
-        return self._writers[part]
+            self._writers[part] = Writer(str(self._logs / part)), time.monotonic()
+        return self._writers[part][0]

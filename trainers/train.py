@@ -82,15 +82,16 @@ def run(
         say(quiet, f"{out} is finished already: nothing to do")
         return {**done, "folder": str(out)}
     data.check_ready(plan.data.dataset, data_dir=data_dir, download=download)
+    startup.keep_memory()
     threads = startup.tensorflow(threads or (folders.read_json(out / "config.json") or {}).get("threads"))
     options = dataclasses.asdict(plan.data)
     dataset = (load or data.load)(options.pop("dataset"), data_dir=data_dir, download=download, **options)
     from trainers.session import Session, explained
 
-    with startup.training(), explained(plan, out):
+    with explained(plan, out):
         # What cannot be built is refused before anything is written.
         session = Session(plan, dataset, out, callbacks, quiet, track_test)
-        write_json(out / "config.json", describe(plan, dataset, threads))
+        write_json(out / "config.json", {**describe(plan, dataset, threads), "compiled": session.compiled})
         if dataset.vocabulary is not None:
             from zoo.text import save_vocabulary
 

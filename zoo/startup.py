@@ -37,19 +37,24 @@ def tensorflow(threads=None):
     return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
 
 
-@contextlib.contextmanager
-def training():
-    """A context for training, with less around the arithmetic.
+def keep_memory():
+    """Let this process keep the memory that tensors have given back, for the next ones.
 
-    Memory that tensors have given back is kept for the next ones: glibc returns large
-    blocks to the system at once and faults them in again, page by page, at every step.
-    This stays so for the rest of the process. And graphs are not rewritten before they
-    run (Grappler), which takes as long as tracing a step and makes it no faster.
+    glibc returns large blocks to the system at once and faults them in again, page by
+    page, at every step. Only for processes that train: it is a setting of the whole process.
     """
     with contextlib.suppress(AttributeError, OSError):  # another C library has other ways
         tune = ctypes.CDLL(None).mallopt
         tune(_MMAP_THRESHOLD, 2**30)
         tune(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def graphs_as_traced():
+    """A context in which graphs that run for the first time are not rewritten before (by Grappler).
+
+    For a step of training that takes as long as tracing it, and makes it no faster.
+    """
     import tensorflow as tf
 
     graphs = tf.config.optimizer
