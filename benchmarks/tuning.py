@@ -96,7 +96,7 @@ def _paused(events, trial, out):
     return asked["values"].get("tuner/initial_epoch", 0)
 
 
-def workers(rounds=3):
+def workers(rounds=2):
     """Two workers of one thread against one of two threads, searching the CNN and the transformer."""
     rows = []
     for model in ("cnn", "transformer"):
@@ -107,7 +107,7 @@ def workers(rounds=3):
                 seconds[count] = _search_seconds(model, count)
             ratios.append(seconds[1] / seconds[2])
         rows.append({"model": model, "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios)})
-    return {"what": "8 trials on 2,000 images of Fashion-MNIST: one worker's time over that of two", "rows": rows}
+    return {"what": "4 trials on 2,000 images of Fashion-MNIST: one worker's time over that of two", "rows": rows}
 
 
 def _search_seconds(model, count):
@@ -115,7 +115,7 @@ def _search_seconds(model, count):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         command = [sys.executable, "-m", "tuning", "search", "--model", model, "--dataset", "fashion_mnist"]
-        command += ["--train-size", "2000", "--epochs", "2", "--max-trials", "8", "--workers", str(count)]
+        command += ["--train-size", "2000", "--epochs", "2", "--max-trials", "4", "--workers", str(count)]
         subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
         events = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
     return events[-1]["time"] - next(event["time"] for event in events if event["event"] == "give")
