@@ -9,7 +9,7 @@ from zoo.errors import BadInput
 
 FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
 ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "cold_start", "memory")
-TUNING = ("tuners", "workers")
+TUNING = ("tuners", "trial", "workers")
 PRICE = ("price", "widths", "attempts")
 NAMES = ("digits", *FASHION, "loop", *PRICE, "peers", *ARTEFACTS, *TUNING)
 

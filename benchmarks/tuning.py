@@ -52,6 +52,16 @@ def tuners(trials=20):
     return {"what": what, "best": best, "best_val_error": float(errors[best].mean()), "rows": rows}
 
 
+def trial(trials=20):
+    """What a trial of a search costs beside its training, tracing counted, after the first."""
+    out = RUNS / "search-trial"
+    _searched(out, "random", trials)
+    return {
+        "what": f"seconds of a trial beside its epochs at their steady pace, {trials} trials on digits",
+        **_outside(out),
+    }
+
+
 def _grid(space):
     """Placement -> validation error of every seed, for every combination."""
     from trainers.compare import compare
