@@ -10,8 +10,8 @@ from zoo.errors import BadInput
 FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
 ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "cold_start", "memory")
 TUNING = ("tuners", "trial", "workers")
-PRICE = ("price", "widths", "attempts")
-NAMES = ("digits", *FASHION, "loop", *PRICE, "peers", *ARTEFACTS, *TUNING)
+PRICE = ("price", "widths")
+NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *ARTEFACTS, *TUNING)
 
 
 def main(argv=None):
@@ -46,19 +46,11 @@ def main(argv=None):
 def _measure(name):
     from benchmarks import artefacts, attempts, loop, peers, price, training, tuning
 
-    if name == "loop":
-        return loop.loop()
-    if name == "attempts":
-        return attempts.attempts()
-    if name in PRICE:
-        return getattr(price, name)()
-    if name == "peers":
-        return peers.peers()
-    if name in TUNING:
-        return getattr(tuning, name)()
-    if name in ARTEFACTS:
-        return getattr(artefacts, name)()
-    return training.digits() if name == "digits" else training.fashion(name, FASHION[name])
+    if name in FASHION:
+        return training.fashion(name, FASHION[name])
+    rooms = {"digits": training, "loop": loop, "attempts": attempts, "peers": peers}
+    rooms |= dict.fromkeys(PRICE, price) | dict.fromkeys(TUNING, tuning) | dict.fromkeys(ARTEFACTS, artefacts)
+    return getattr(rooms[name], name)()
 
 
 def _told(result):

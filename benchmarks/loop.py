@@ -16,6 +16,7 @@ import tensorflow as tf  # noqa: E402
 
 import zoo  # noqa: E402
 from benchmarks.price import BATCH, PLACEMENTS, seconds_of  # noqa: E402
+from trainers import feed  # noqa: E402
 from trainers.loop import Engine  # noqa: E402
 from trainers.recipe import Recipe  # noqa: E402
 from zoo import data  # noqa: E402
@@ -61,12 +62,7 @@ def _arithmetic(model, dataset):
 
     @tf.function(autograph=False)
     def steps():
-        def one_more(i, loss, wrong):
-            step_loss, step_wrong = engine.train_step(x, y)
-            return i + 1, loss + step_loss, wrong + step_wrong
-
-        begin = (tf.constant(0), tf.zeros((), tf.float64), tf.zeros((), tf.int64))
-        return tf.while_loop(lambda i, *_: i < engine.steps, one_more, begin, parallel_iterations=1)[1]
+        return feed.summed(engine.train_step, lambda _: (x, y), tf.constant(0), engine.steps)[0]
 
     with startup.graphs_as_traced():  # as the loop does
         steps()

@@ -1,11 +1,16 @@
 """The fused update against Keras' own."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import zoo
 from trainers.adam import Adam
+from trainers.recipe import Recipe
 
 
 def moved(kind, xla=False, steps=5, **options):
@@ -56,3 +61,12 @@ def test_sparse_gradients_move_the_rows_that_they_are_of():
         tables.append(table.numpy())
     np.testing.assert_allclose(*tables, rtol=1e-6)
     assert (tables[0][[0, 3, 5]] == 1).all()
+
+
+def test_the_optimiser_of_a_saved_model_is_keras_own(tmp_path):
+    model = zoo.build("mlp", (8, 8, 1), 10, {}, hidden=(4,))
+    model.compile(Recipe(schedule="constant", warmup=0.0).make_optimizer(10), "sparse_categorical_crossentropy")
+    model.save(tmp_path / "model.keras")
+    code = "import keras; print(type(keras.models.load_model('model.keras').optimizer).__module__)"
+    plain = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert plain.stdout.strip() == "keras.src.optimizers.adam", plain.stderr

@@ -13,9 +13,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import trainers
-import zoo
 from trainers import folder as folders
-from trainers import recipe
 from trainers.plan import Plan, choose_placement
 from trainers.recipe import Recipe
 from zoo import catalogue, data, metrics
@@ -130,6 +128,7 @@ def test_two_runs_of_one_seed_are_equal_and_leave_the_global_seed_alone(tmp_path
 
 def test_how_graphs_are_rewritten_is_as_before_when_training_has_ended(tmp_path):
     before = tf.config.optimizer.get_experimental_options()
+    assert not before.get("disable_meta_optimizer"), "an earlier test left its setting behind"
     trainers.train(out=tmp_path / "run", epochs=1, quiet=True, **SMALL)
     assert tf.config.optimizer.get_experimental_options() == before
 
@@ -276,42 +275,3 @@ def test_what_no_layer_of_keras_does_is_left_out_of_the_file_and_said(tmp_path):
     code = "import keras; print([l.name for l in keras.models.load_model('model.keras').layers if 'drop' in l.name])"
     plain = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path / "run", capture_output=True, text=True)
     assert plain.stdout.strip() == "['drop_hidden_1']", plain.stderr
-
-
-def test_a_step_compiled_by_xla_trains_the_same_network(tmp_path):
-    small = {"settings": {"hidden": "16"}, "train_size": 200, "epochs": 3, "quiet": True}
-    plain, compiled = (trainers.train(**small, jit_compile=jit, out=tmp_path / str(jit)) for jit in (False, True))
-    # The last digits differ, and grow from step to step.
-    assert compiled["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-3)
-    assert compiled["val_loss"] != plain["val_loss"], "XLA sums in another order"
-    for jit, option in ((True, "--jit-compile"), (False, "--no-jit-compile")):
-        config = json.loads((tmp_path / str(jit) / "config.json").read_text())
-        assert (option in config["command"], config["compiled"]) == (True, jit)
-
-
-def test_xla_compiles_the_steps_of_long_runs_without_convolutions():
-    image = (8, 8, 1)
-    networks = {name: zoo.build(name, image, 10, {}) for name in ("mlp", "cnn", "resnet", "transformer")}
-    chosen = {name: Recipe().compiles(network, 5000) for name, network in networks.items()}
-    assert chosen == {"mlp": True, "cnn": False, "resnet": False, "transformer": True}
-    assert not Recipe().compiles(networks["mlp"], 100), "its seconds would not come back"
-    assert Recipe(jit_compile=True).compiles(networks["cnn"], 1), "whoever asks for it gets it"
-    assert not Recipe(jit_compile=False).compiles(networks["mlp"], 5000)
-
-
-def test_a_long_run_is_compiled_and_images_are_varied_all_the_same(tmp_path, monkeypatch):
-    # What XLA cannot do, such as shifting images, stays outside of what it compiles.
-    monkeypatch.setattr(recipe, "_WORTH_COMPILING", 4)
-    for epochs, compiled in ((1, False), (2, True)):
-        out = tmp_path / str(epochs)
-        trainers.train(out=out, epochs=epochs, augment=True, quiet=True, **SMALL)
-        assert json.loads((out / "config.json").read_text())["compiled"] is compiled
-
-
-def test_the_optimiser_of_a_saved_model_is_keras_own(tmp_path):
-    model = zoo.build("mlp", (8, 8, 1), 10, {}, hidden=(4,))
-    model.compile(Recipe(schedule="constant", warmup=0.0).make_optimizer(10), "sparse_categorical_crossentropy")
-    model.save(tmp_path / "model.keras")
-    code = "import keras; print(type(keras.models.load_model('model.keras').optimizer).__module__)"
-    plain = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert plain.stdout.strip() == "keras.src.optimizers.adam", plain.stderr

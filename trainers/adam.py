@@ -1,8 +1,7 @@
 """Adam with its update in one pass over the weights.
 
-Keras writes the update as about twelve operations, each a pass over weights, gradient
-and moments; TensorFlow has one kernel for all of it. In the MLP 512-512 Keras' update
-is a third of a step, and half of what tracing a step takes.
+Keras writes the update as a dozen operations, each a pass over weights, gradient or
+moments, and each traced anew for every weight; TensorFlow has one kernel for all of it.
 """
 
 import keras

@@ -12,7 +12,7 @@ SCHEDULES = ("constant", "cosine", "linear")
 
 # What is neither a direction in feature space nor worth shrinking: offsets and scales.
 _NOT_DECAYED = ("bias", "gamma", "beta")
-_WORTH_COMPILING = 1000  # steps; the transformer's seconds are back after about 300, the MLP's after about 700
+_WORTH_COMPILING = 1000  # steps, well beyond those after which the seconds of compiling are back
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ FLUSH_SECONDS = 1.0  # how old what is on the disk may be
 class TensorBoard(keras.callbacks.Callback):
     """The curves of `keras.callbacks.TensorBoard` under the same names, in the folder `logs`.
 
-    Keras' callback takes eight milliseconds an epoch for a dozen numbers, which in a short
-    run is as long as the epoch itself. A writer is a thread and an open file: `close` ends
-    them, whether or not training came to its end.
+    Keras' callback runs an operation for each number, which on a small set takes as long as
+    the epoch itself. A writer is a thread and an open file: `close` ends them, whether or
+    not training came to its end.
     """
 
     def __init__(self, logs):

@@ -1,6 +1,5 @@
 """Data sets that are arrays to begin with: scikit-learn's digits, and a user's `.npz` file."""
 
-import pickle
 import zipfile
 import zlib
 
@@ -91,7 +90,7 @@ def _read(path, memory_budget):
         raise
     except FileNotFoundError as error:
         raise BadInput(f"there is no file {path}; give the path of an .npz file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = "holds pickled objects" if "allow_pickle" in str(error) else f"cannot be read ({error})"
         raise BadInput(f"{path} {reason}; save plain numeric arrays with np.savez(path, x_train=..., ...)") from error
 

@@ -53,7 +53,7 @@ def keep_memory():
 def graphs_as_traced():
     """A context in which graphs that run for the first time are not rewritten before (by Grappler).
 
-    For a step of training that takes as long as tracing it, and makes it no faster.
+    For a step of training that takes about as long as tracing it, and makes it no faster.
     """
     import tensorflow as tf
 
