@@ -69,8 +69,7 @@ def stepper(model, placement, layers, xla, batch=BATCH, **settings):
             engine.train_step(tf.gather(x, index), tf.gather(y, index))
         return engine.optimizer.iterations.value + 0
 
-    with startup.graphs_as_traced():  # as the loop does
-        steps(tf.constant(1))
+    steps(tf.constant(1))
     return lambda count: int(steps(tf.constant(count)))
 
 

@@ -1,6 +1,7 @@
 """One run: its folder, its files, its command line."""
 
 import csv
+import gc
 import json
 import subprocess
 import sys
@@ -126,11 +127,18 @@ def test_two_runs_of_one_seed_are_equal_and_leave_the_global_seed_alone(tmp_path
         np.testing.assert_array_equal(a, b)
 
 
-def test_how_graphs_are_rewritten_is_as_before_when_training_has_ended(tmp_path):
-    before = tf.config.optimizer.get_experimental_options()
-    assert not before.get("disable_meta_optimizer"), "an earlier test left its setting behind"
-    trainers.train(out=tmp_path / "run", epochs=1, quiet=True, **SMALL)
-    assert tf.config.optimizer.get_experimental_options() == before
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_run_leaves_none_of_its_graphs_behind(jit_compile, tmp_path):
+    def graphs():
+        gc.collect()
+        return sum(isinstance(each, tf.Graph) for each in gc.get_objects())
+
+    counts = []
+    for name in "abc":
+        trainers.train(out=tmp_path / name, epochs=1, quiet=True, jit_compile=jit_compile, **SMALL)
+        keras.backend.clear_session(free_memory=False)
+        counts.append(graphs())
+    assert counts[1] == counts[2], "the first run may leave what every other uses too"
 
 
 def test_a_users_own_callback_is_driven(tmp_path):

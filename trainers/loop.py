@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import feed
-from zoo import metrics, moving, startup
+from zoo import metrics, moving
 from zoo.errors import RunFailed
 
 CALL_SECONDS = 1.0  # about how long one compiled call may take
@@ -73,8 +73,7 @@ class Engine:
             # The first call is short: it traces, and measures nothing yet.
             size = max(1, round(self._rate * CALL_SECONDS)) if self._rate else min(self.steps, 16)
             until, start = min(self.steps, done + size), time.perf_counter()
-            with startup.graphs_as_traced():
-                part_loss, part_wrong = call(done, until)
+            part_loss, part_wrong = call(done, until)
             loss, wrong = loss + float(part_loss), wrong + int(part_wrong)
             if not math.isfinite(loss):
                 raise RunFailed(

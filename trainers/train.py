@@ -88,7 +88,7 @@ def run(
     dataset = (load or data.load)(options.pop("dataset"), data_dir=data_dir, download=download, **options)
     from trainers.session import Session, explained
 
-    with explained(plan, out):
+    with explained(plan, out), startup.gradients_forgotten():
         # What cannot be built is refused before anything is written.
         session = Session(plan, dataset, out, callbacks, quiet, track_test)
         write_json(out / "config.json", {**describe(plan, dataset, threads), "compiled": session.compiled})
