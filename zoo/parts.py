@@ -1,5 +1,6 @@
 """The parts of a data set: in memory, or read from disk on the fly."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -53,12 +54,34 @@ class StreamedPart:
         """
         import tensorflow as tf
 
-        examples = self.chunks(self.indices).unbatch()
-        if seed is not None:
-            examples = _shuffled(examples, min(self.buffer, len(self)), seed_for(seed, f"epoch/{epoch}"))
-        batches = examples.batch(batch_size).map(self.encode, tf.data.AUTOTUNE, deterministic=True)
-        count = -(-len(self) // batch_size)
-        return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+        size = tf.constant(batch_size, tf.int64)
+        if seed is None:
+            return self._in_order(size)
+        return self._shuffled(size, tf.constant(seed_for(seed, f"epoch/{epoch}"), tf.int64))
+
+    # Functions that return pipelines: their parts are traced once, not anew in every epoch.
+
+    @functools.cached_property
+    def _in_order(self):
+        import tensorflow as tf
+
+        return tf.function(lambda size: self._batched(self.chunks(self.indices).unbatch(), size), autograph=False)
+
+    @functools.cached_property
+    def _shuffled(self):
+        import tensorflow as tf
+
+        def shuffled(size, seed):
+            examples = self.chunks(self.indices).unbatch()
+            return self._batched(_shuffled(examples, min(self.buffer, len(self)), seed), size)
+
+        return tf.function(shuffled, autograph=False)
+
+    def _batched(self, examples, size):
+        import tensorflow as tf
+
+        batches = examples.batch(size).map(self.encode, tf.data.AUTOTUNE, deterministic=True)
+        return batches.apply(tf.data.experimental.assert_cardinality(-(-len(self) // size))).prefetch(tf.data.AUTOTUNE)
 
     def head(self, n):
         """The first `n` examples (or all, if there are fewer) as a `Part`."""
@@ -70,8 +93,9 @@ def _shuffled(examples, buffer, seed):
     import tensorflow as tf
 
     def shuffle(_):
-        # tf.data mixes the process-wide seed into its own; in here it is this graph's, a constant.
-        tf.compat.v1.set_random_seed(0)
+        # tf.data mixes the process-wide seed into its own; in here it is this graph's, a constant
+        # (and not 0, where it would look at `seed`, which is not known yet).
+        tf.compat.v1.set_random_seed(1)
         return examples.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
 
     return tf.data.Dataset.range(1).flat_map(shuffle)
