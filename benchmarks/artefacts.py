@@ -116,14 +116,13 @@ def memory(name="cnn-digits-default", calls=1000):
 
 
 _MEMORY = """
-import os
-import numpy as np, zoo
+import numpy as np, psutil, zoo
 artefact = zoo.load({folder!r}, runtime={runtime!r})
 x = np.zeros((8, *artefact.card["input"]["shape"]), "uint8")
 for call in range(1, {calls} + 1):
     artefact.predict(x, mode="mc", samples=4, seed=call)
     if call in ({calls} // 10, {calls}):
-        print(int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        print(psutil.Process().memory_info().rss)
 """
 
 

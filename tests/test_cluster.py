@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from trainers.folder import read_csv
@@ -85,9 +86,9 @@ def test_two_workers_on_this_machine_do_it_all_and_a_killed_one_is_replaced(tmp_
     search = start("search", "--workers", "2", "--out", out, *SEARCH)
     try:
         wait_for(lambda: len(events(out, "end")) >= 2, search)
-        children = Path(f"/proc/{search.pid}/task/{search.pid}/children").read_text().split()
+        children = psutil.Process(search.pid).children()
         assert len(children) == 2
-        os.kill(int(children[0]), signal.SIGKILL)
+        children[0].kill()
         said = search.communicate(timeout=240)
         assert search.returncode == 0, said[1]
     finally:
@@ -99,13 +100,10 @@ def test_two_workers_on_this_machine_do_it_all_and_a_killed_one_is_replaced(tmp_
 def test_workers_end_with_their_search(tmp_path):
     search = start("search", "--workers", "2", "--out", tmp_path / "out", *SEARCH)
     wait_for(lambda: events(tmp_path / "out", "end"), search)
-    children = Path(f"/proc/{search.pid}/task/{search.pid}/children").read_text().split()
+    children = psutil.Process(search.pid).children()
     search.kill()
     search.communicate()
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert not psutil.wait_procs(children, timeout=20)[1]
 
 
 def test_a_worker_without_a_chief_says_so(monkeypatch):

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import trainers
@@ -105,24 +106,10 @@ def test_one_failed_run_is_reported_and_the_others_go_on(tmp_path):
 # === Real processes, really killed ===
 
 
-def children_of(pid):
-    """Process ids of the Python children of `pid`, and of theirs."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError):
-                continue
-            if parent == pid:
-                found += [int(entry.name), *children_of(int(entry.name))]
-    return found
-
-
-def alive(pid):
+def alive(process):
     try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 
@@ -133,24 +120,23 @@ def wait_for(happened, seconds=90):
         time.sleep(0.05)
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_killed_worker_is_replaced_and_a_killed_parent_takes_its_children_along(tmp_path):
     out = tmp_path / "out"
     words = "compare --seeds 2 --workers 2 --set hidden=24 --train-size 200 --epochs 60 --resume --out"
     command = [sys.executable, "-m", "trainers", *words.split(), str(out)]
     parent = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: len(list(out.glob("runs/*/*/*/history.csv"))) >= 2)
-    family = children_of(parent.pid)
+    family = psutil.Process(parent.pid).children(recursive=True)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    wait_for(lambda: not any(alive(pid) for pid in family), seconds=15)
+    wait_for(lambda: not any(alive(process) for process in family), seconds=15)
     assert not (out / "summary.json").exists()
 
     again = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     before = len(list(out.glob("runs/*/*/*/metrics.json")))
     wait_for(lambda: len(list(out.glob("runs/*/*/*/metrics.json"))) > before)
-    trainers_of = [pid for pid in children_of(again.pid) if b"popen_loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(trainers_of[0], signal.SIGKILL)
+    family = psutil.Process(again.pid).children(recursive=True)
+    next(process for process in family if "popen_loky" in " ".join(process.cmdline())).kill()
     output, errors = again.communicate(timeout=180)
     assert again.returncode == 0, errors
     assert "default minus none" in output

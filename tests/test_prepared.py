@@ -1,5 +1,6 @@
 """Sets of TFDS, images and text, in memory and streamed. All are made here, in a temporary folder."""
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -164,6 +165,19 @@ def test_the_last_batch_of_a_stream_is_kept_and_counted(prepared):
     batches = part.batches(32, seed=0)
     assert [len(y) for _, y in batches] == [32, 22]
     assert len(batches) == 2
+
+
+def test_a_stream_is_traced_once_and_not_in_every_epoch(prepared):
+    part, traced = data.load("pictures", data_dir=prepared, memory_budget=TINY).train, []
+
+    def encode(raw, y):
+        traced.append(raw)
+        return part.encode(raw, y)
+
+    counted = dataclasses.replace(part, encode=encode)
+    first, second = ([y for _, y in counted.batches(32, seed=1, epoch=epoch)] for epoch in (1, 2))
+    assert len(traced) == 1
+    assert not np.array_equal(np.concatenate(first), np.concatenate(second))
 
 
 def test_a_shuffled_stream_has_every_example_once(prepared):

@@ -54,34 +54,24 @@ class StreamedPart:
         """
         import tensorflow as tf
 
-        size = tf.constant(batch_size, tf.int64)
-        if seed is None:
-            return self._in_order(size)
-        return self._shuffled(size, tf.constant(seed_for(seed, f"epoch/{epoch}"), tf.int64))
-
-    # Functions that return pipelines: their parts are traced once, not anew in every epoch.
+        if seed is not None:
+            seed = tf.constant(seed_for(seed, f"epoch/{epoch}"), tf.int64)
+        return self._pipeline(tf.constant(batch_size, tf.int64), seed)
 
     @functools.cached_property
-    def _in_order(self):
+    def _pipeline(self):
+        """A function of the batch size and a seed or None, so that a pipeline's parts are not traced in every epoch."""
         import tensorflow as tf
 
-        return tf.function(lambda size: self._batched(self.chunks(self.indices).unbatch(), size), autograph=False)
-
-    @functools.cached_property
-    def _shuffled(self):
-        import tensorflow as tf
-
-        def shuffled(size, seed):
+        def pipeline(size, seed):
             examples = self.chunks(self.indices).unbatch()
-            return self._batched(_shuffled(examples, min(self.buffer, len(self)), seed), size)
+            if seed is not None:
+                examples = _shuffled(examples, min(self.buffer, len(self)), seed)
+            batches = examples.batch(size).map(self.encode, tf.data.AUTOTUNE, deterministic=True)
+            count = -(-len(self) // size)
+            return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
 
-        return tf.function(shuffled, autograph=False)
-
-    def _batched(self, examples, size):
-        import tensorflow as tf
-
-        batches = examples.batch(size).map(self.encode, tf.data.AUTOTUNE, deterministic=True)
-        return batches.apply(tf.data.experimental.assert_cardinality(-(-len(self) // size))).prefetch(tf.data.AUTOTUNE)
+        return tf.function(pipeline, autograph=False)
 
     def head(self, n):
         """The first `n` examples (or all, if there are fewer) as a `Part`."""
