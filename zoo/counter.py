@@ -14,7 +14,7 @@ import math
 
 from keras import ops
 
-_STEP = -1640531527  # 2**32 divided by the golden ratio, an odd number
+STEP = -1640531527  # 2**32 divided by the golden ratio, an odd number
 _FIRST, _SECOND = 2146121005, -2073254261  # odd multipliers that flip half of the bits
 
 
@@ -26,19 +26,19 @@ def salt(site, occurrence):
 
 def bits(seeds, salt, size):
     """Pseudo-random int32 `(samples, size)` over the whole range, for int32 `seeds` `(samples,)`."""
-    key = _mixed(ops.expand_dims(seeds, -1) * _STEP + salt, salt)
-    return words(key, key * _FIRST + _STEP, size)
+    key = mixed(ops.expand_dims(seeds, -1) * STEP + salt, salt)
+    return words(key, key * _FIRST + STEP, size)
 
 
 def words(first, second, size):
     """Pseudo-random int32 `(..., size)` of the keys `first` and `second`, int32 `(..., 1)`."""
-    return _mixed(ops.arange(size, dtype="int32") * _STEP + first, second)
+    return mixed(ops.arange(size, dtype="int32") * STEP + first, second)
 
 
 def keys(seed, count, lane=0):
     """The two keys of draw number `count` of a generator, int32 scalars all; `lane` tells replicas apart."""
-    first = _mixed(count * _STEP + seed, lane * _FIRST)
-    return first, _mixed(seed * _STEP + first, count)
+    first = mixed(count * STEP + seed, lane * _FIRST)
+    return first, mixed(seed * STEP + first, count)
 
 
 def threshold(rate):
@@ -69,12 +69,6 @@ def _unit(h):
     return (ops.cast(_shifted(h, 9), "float32") + 0.5) * 2**-23
 
 
-def _mixed(h, key):
-    """Two rounds. The low bits stay the weaker ones; what decides is compared from the top."""
-    h = ops.bitwise_xor(h, _shifted(h, 16)) * _FIRST + key
-    return ops.bitwise_xor(h, _shifted(h, 15)) * _SECOND
-
-
 def _shifted(h, k):
     """`h` shifted right by `k` bits, zeros coming in.
 
@@ -82,3 +76,9 @@ def _shifted(h, k):
     TensorFlow, ONNX and LiteRT all convert to what it says.
     """
     return ops.right_shift(h, k) + ops.cast(h < 0, "int32") * 2 ** (32 - k)
+
+
+def mixed(h, key, shifted=_shifted):
+    """Two rounds. The low bits stay the weaker ones; what decides is compared from the top."""
+    h = ops.bitwise_xor(h, shifted(h, 16)) * _FIRST + key
+    return ops.bitwise_xor(h, shifted(h, 15)) * _SECOND

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from zoo import counter
 
+_NEVER_FOLDED = 10 * 2**20 // 4 + 1  # so many int32 are more than TensorFlow makes a constant of
 _BISECTIONS = 24  # halvings of an interval of length 1: as exact as float32
 
 
@@ -90,13 +91,28 @@ def _rate(chance):
 # === What is compiled ===
 
 
+def _words(first, second, size):
+    """`counter.words`, its places computed in the loop that uses them and not read from memory.
+
+    TensorFlow folds a range of known size into a constant, as large as the tensor itself,
+    up to 10 MiB: so it is cut from a larger one.
+    """
+    places = tf.range(tf.maximum(size, _NEVER_FOLDED))[:size]
+    return counter.mixed(places * counter.STEP + first, second, _shifted)
+
+
+def _shifted(h, k):
+    """`h` shifted right by `k` bits, zeros coming in: one instruction, which LiteRT lacks."""
+    return tf.bitcast(tf.bitwise.right_shift(tf.bitcast(h, tf.uint32), tf.constant(k, tf.uint32)), h.dtype)
+
+
 def _dropped(x, key, chance, noise_shape):
     shape, scale = tf.shape(x), 1 / (1 - _rate(chance))
     if noise_shape is None:  # as one row: rows of a few elements would not fill a vector
         row = tf.reshape(x, [-1])
-        return tf.reshape(_kept_or_0(row, counter.words(*key, tf.size(x)) >= chance, scale), shape)
+        return tf.reshape(_kept_or_0(row, _words(*key, tf.size(x)) >= chance, scale), shape)
     units = tf.stack([shape[i] if n is None else n for i, n in enumerate(noise_shape)])
-    return _kept_or_0(x, tf.reshape(counter.words(*key, tf.reduce_prod(units)) >= chance, units), scale)
+    return _kept_or_0(x, tf.reshape(_words(*key, tf.reduce_prod(units)) >= chance, units), scale)
 
 
 def _kept_or_0(x, kept, scale):
@@ -106,13 +122,13 @@ def _kept_or_0(x, kept, scale):
 def _shaken(x, key, chance):
     size, rate = tf.size(x), _rate(chance)
     # The second half of the plane of keys, for the angle.
-    noise = counter.gauss(counter.words(key[0], key[1], size), counter.words(key[1], ~key[0], size))
+    noise = counter.gauss(_words(key[0], key[1], size), _words(key[1], ~key[0], size))
     return _scaled(x, 1 + tf.cast(tf.sqrt(rate / (1 - rate)), tf.float32) * tf.reshape(noise, tf.shape(x)))
 
 
 def _blocks_dropped(x, key, chance, block_size, channels_last):
     corners, begins = block_corners(tf.shape(x), _rate(chance), block_size, channels_last)
-    begun = tf.reshape(counter.words(*key, tf.reduce_prod(corners)) < begins, corners)
+    begun = tf.reshape(_words(*key, tf.reduce_prod(corners)) < begins, corners)
     return _scaled(x, block_factors(begun, tf.shape(x), block_size, channels_last))
 
 
