@@ -28,7 +28,7 @@ PLACEMENTS = {
     "resnet": {"conv": 0.2},
     "transformer": dict.fromkeys(("embedding", "attention", "attention_out", "ffn_hidden", "ffn_out"), 0.1),
 }
-BATCH, PAIRS, SECONDS = 128, 51, 0.15  # a measurement lasts about that long: many short pairs say more than few long ones
+BATCH, PAIRS, SECONDS = 128, 51, 0.15  # a measurement lasts about that long: many short pairs say more than few
 
 
 def price(models=tuple(PLACEMENTS), pairs=PAIRS):

@@ -1,5 +1,6 @@
 """The mask layers: what they compute exactly, and that they pass wherever Keras' own do."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 from keras.src.testing import TestCase
 
+from zoo import counter, kernels
 from zoo.dropout import DropBlock2D, Dropout, GaussianDropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
 
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -78,6 +80,21 @@ def test_no_mask_is_kept_for_the_gradient(name):
     for call in calls:
         # One tensor goes in; the rest are the generator's state and numbers.
         assert sum(each.shape.num_elements() > 2 for each in call.inputs) == 1
+
+
+@pytest.mark.parametrize("size", [1, 1000, kernels.NEVER_FOLDED + 1])
+def test_the_words_drawn_in_a_compiled_program_are_those_of_the_counter(size):
+    x, state, rate = tf.ones((size,)), tf.constant([5, 7], tf.int64), 0.3
+    kept = counter.words(*counter.keys(tf.constant(5), tf.constant(7)), size) >= counter.threshold(rate)
+    np.testing.assert_array_equal(kernels.drop(x, state, tf.constant(0), rate) > 0, kept)
+
+
+def test_a_compiled_mask_reads_no_constant_as_large_as_its_tensor():
+    layer = Dropout(0.3, seed=1)
+    step = tf.function(lambda x: layer(x, training=True), jit_compile=True)
+    program = step.experimental_get_compiler_ir(tf.ones((128, 48)))(stage="optimized_hlo")
+    assert "iota(" in program
+    assert max(int(size) for size in re.findall(r"\[(\d+)[^\]]*\]\S* constant\(", program) or [1]) < 128
 
 
 @every_layer

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from zoo import counter
 
-_NEVER_FOLDED = 10 * 2**20 // 4 + 1  # so many int32 are more than TensorFlow makes a constant of
+NEVER_FOLDED = 10 * 2**20 // 4 + 1  # so many int32 are more than TensorFlow makes a constant of
 _BISECTIONS = 24  # halvings of an interval of length 1: as exact as float32
 
 
@@ -95,10 +95,10 @@ def _words(first, second, size):
     """`counter.words`, its places computed in the loop that uses them and not read from memory.
 
     TensorFlow folds a range of known size into a constant, as large as the tensor itself,
-    up to 10 MiB: so it is cut from a larger one.
+    up to 10 MiB: so the words are cut from a larger one, of which the rest is never computed.
     """
-    places = tf.range(tf.maximum(size, _NEVER_FOLDED))[:size]
-    return counter.mixed(places * counter.STEP + first, second, _shifted)
+    places = tf.range(tf.maximum(size, NEVER_FOLDED))
+    return counter.mixed((places * counter.STEP + first)[:size], second, _shifted)
 
 
 def _shifted(h, k):
