@@ -1,10 +1,13 @@
-"""Other ways to drop values, which did not help: each in the place of `zoo.kernels.drop`, in one run.
+"""Other ways to drop values, which did not help enough: each in the place of `zoo.kernels.drop`, in one run.
 
 `lanes` are what the random bits of a 32-bit word are cut into; `where` and `product` are
-how a kept boolean mask is applied. The last two drop nothing: they are what is left of
-the price if drawing were free, in a program of its own by XLA and as TensorFlow's product.
+how a kept boolean mask is applied. Two look behind the mask: where its input comes from a
+ReLU, the sign of what was put out says what the gradient is. The last two drop nothing:
+they are what is left of the price if drawing were free, in a program of its own by XLA
+and as TensorFlow's product. All but the used one are for masks of single values.
 """
 
+import random
 import statistics
 
 from zoo import startup
@@ -16,26 +19,28 @@ import tensorflow as tf  # noqa: E402 - behind the quiet start
 from benchmarks import price  # noqa: E402
 from zoo import counter, kernels  # noqa: E402
 
-MODELS = ("mlp",)
-ROUNDS = 15
+MODELS = ("mlp", "resnet", "transformer")
+ROUNDS = 31
+_USED = kernels.drop
 
 
 def attempts(models=MODELS, rounds=ROUNDS):
     """Rows of model, way: the median ratio of its step time to that without dropout."""
-    kept, rows = kernels.drop, []
+    rows = []
     for model in models:
         runs = {"none": price.stepper(model, {}, "ours", False)}
         try:
-            for name, way in {"ours": kept, **WAYS}.items():
+            for name, way in {"ours": _USED, **WAYS}.items():
                 kernels.drop = way
                 runs[name] = price.stepper(model, price.PLACEMENTS[model], "ours", False)
-                runs[name](2)  # traced while the way is in its place
         finally:
-            kernels.drop = kept
-        runs["none"](2)
+            kernels.drop = _USED
+        for run in runs.values():
+            run(2)
         steps = max(1, round(0.1 / (price.seconds_of(runs["none"], 4) / 4)))
-        seconds = [{name: price.seconds_of(run, steps) for name, run in runs.items()} for _ in range(rounds)]
-        for name in runs.keys() - {"none"}:
+        orders = [random.Random(round_).sample(list(runs), len(runs)) for round_ in range(rounds)]
+        seconds = [{name: price.seconds_of(runs[name], steps) for name in order} for order in orders]
+        for name in ("ours", *WAYS):
             ratios = [each[name] / each["none"] for each in seconds]
             low, middle, high = statistics.quantiles(ratios, n=4)
             rows.append({"model": model, "way": name, "ratio": middle, "low": low, "high": high})
@@ -95,15 +100,43 @@ def _byte_masks(first, second, size, rate):
     return lanes >= tf.constant(round(rate * 256), tf.uint8)
 
 
-def _unsigned_masks(first, second, size, rate):
-    def mixed(h, shift, factor):
-        shifted = tf.bitwise.right_shift(h, tf.constant(shift, tf.uint32))
-        return tf.bitwise.bitwise_xor(h, shifted) * tf.constant(factor, tf.uint32)
+def _read_masks(first, second, size, rate):
+    return counter.words(first, second, size) >= counter.threshold(rate)
 
-    first, second = (tf.bitcast(key, tf.uint32) for key in (first, second))
-    h = tf.cast(tf.range(size), tf.uint32) * tf.constant(0x9E3779B9, tf.uint32) + first
-    words = mixed(mixed(h, 16, 2146121005) + second, 15, 2221713035)
-    return words >= tf.constant(round(rate * 2**32), tf.uint32)
+
+def _behind_relu(compiled):
+    """`zoo.kernels.drop` whose gradient is that of mask and ReLU in one, where there is a ReLU.
+
+    With `compiled` both ways are programs by XLA that take in the ReLU; else there is the
+    used one, and TensorFlow's own operations are the way back.
+    """
+
+    def drop(x, state, lane, rate, noise_shape=None):
+        if x.op.type != "Relu":
+            return _USED(x, state, lane, rate, noise_shape)
+        scale = tf.constant(1 / (1 - rate), x.dtype)
+
+        @tf.custom_gradient
+        def applied(x):
+            if compiled:
+                y = _masked_relu(x, state, rate)
+                return y, lambda upstream: _masked_relu_gradient(upstream, y, scale)
+            y = _USED(x, state, lane, rate)
+            return y, lambda upstream: tf.raw_ops.ReluGrad(gradients=upstream, features=y) * scale
+
+        return applied(x.op.inputs[0] if compiled else x)
+
+    return drop
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _masked_relu(x, state, rate):
+    return _USED(tf.nn.relu(x), state, tf.constant(0), rate)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _masked_relu_gradient(upstream, y, scale):
+    return tf.where(y > 0, upstream * scale, 0.0)
 
 
 def _xla_product(x, state, lane, rate, noise_shape=None):
@@ -125,7 +158,9 @@ WAYS = {
     "16-bit lanes, product": _lanes(16, _product),
     "32-bit words, where": _lanes(32, _where),
     "8-bit lanes by XLA": _compiled(_byte_masks),
-    "unsigned hash by XLA": _compiled(_unsigned_masks),
+    "places read from a constant, by XLA": _compiled(_read_masks),
+    "ReLU and mask in one program by XLA": _behind_relu(True),
+    "gradient by the sign, without XLA": _behind_relu(False),
     "a product by XLA, nothing drawn": _xla_product,
     "a product, nothing drawn": lambda x, state, lane, rate, noise_shape=None: x * 1.0001,
 }
