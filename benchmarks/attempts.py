@@ -1,10 +1,9 @@
 """Other ways to drop values, which did not help enough: each in the place of `zoo.kernels.drop`, in one run.
 
 `lanes` are what the random bits of a 32-bit word are cut into; `where` and `product` are
-how a kept boolean mask is applied. Two look behind the mask: where its input comes from a
-ReLU, the sign of what was put out says what the gradient is. The last two drop nothing:
-they are what is left of the price if drawing were free, in a program of its own by XLA
-and as TensorFlow's product. All but the used one are for masks of single values.
+how a kept boolean mask is applied. The last two drop nothing: they are what is left of
+the price if drawing were free, in a program of its own by XLA and as TensorFlow's product.
+All but the used one are for masks of single values.
 """
 
 import random
@@ -104,39 +103,21 @@ def _read_masks(first, second, size, rate):
     return counter.words(first, second, size) >= counter.threshold(rate)
 
 
-def _behind_relu(compiled):
-    """`zoo.kernels.drop` whose gradient is that of mask and ReLU in one, where there is a ReLU.
-
-    With `compiled` both ways are programs by XLA that take in the ReLU; else there is the
-    used one, and TensorFlow's own operations are the way back.
-    """
-
-    def drop(x, state, lane, rate, noise_shape=None):
-        if x.op.type != "Relu":
-            return _USED(x, state, lane, rate, noise_shape)
-        scale = tf.constant(1 / (1 - rate), x.dtype)
-
-        @tf.custom_gradient
-        def applied(x):
-            if compiled:
-                y = _masked_relu(x, state, rate)
-                return y, lambda upstream: _masked_relu_gradient(upstream, y, scale)
-            y = _USED(x, state, lane, rate)
-            return y, lambda upstream: tf.raw_ops.ReluGrad(gradients=upstream, features=y) * scale
-
-        return applied(x.op.inputs[0] if compiled else x)
-
-    return drop
+def _apart(x, state, lane, rate, noise_shape=None):
+    return _USED(tf.identity(x), state, lane, rate, noise_shape)  # not the ReLU's own output any more
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _masked_relu(x, state, rate):
-    return _USED(tf.nn.relu(x), state, tf.constant(0), rate)
+def _by_sign(x, state, lane, rate, noise_shape=None):
+    """As `_apart`, but behind a ReLU the way back is TensorFlow's own operations and draws nothing."""
+    if x.op.type != "Relu":
+        return _apart(x, state, lane, rate, noise_shape)
 
+    @tf.custom_gradient
+    def applied(x):
+        y, scale = _apart(x, state, lane, rate, noise_shape), tf.constant(1 / (1 - rate), x.dtype)
+        return y, lambda upstream: tf.raw_ops.ReluGrad(gradients=upstream, features=y) * scale
 
-@tf.function(jit_compile=True, autograph=False)
-def _masked_relu_gradient(upstream, y, scale):
-    return tf.where(y > 0, upstream * scale, 0.0)
+    return applied(x)
 
 
 def _xla_product(x, state, lane, rate, noise_shape=None):
@@ -159,8 +140,8 @@ WAYS = {
     "32-bit words, where": _lanes(32, _where),
     "8-bit lanes by XLA": _compiled(_byte_masks),
     "places read from a constant, by XLA": _compiled(_read_masks),
-    "ReLU and mask in one program by XLA": _behind_relu(True),
-    "gradient by the sign, without XLA": _behind_relu(False),
+    "hash in the product, not joined with a ReLU": _apart,
+    "the same, the gradient by the sign": _by_sign,
     "a product by XLA, nothing drawn": _xla_product,
     "a product, nothing drawn": lambda x, state, lane, rate, noise_shape=None: x * 1.0001,
 }

@@ -1,5 +1,6 @@
 """The mask layers: what they compute exactly, and that they pass wherever Keras' own do."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -11,7 +12,15 @@ import tensorflow as tf
 from keras.src.testing import TestCase
 
 from zoo import counter, kernels
-from zoo.dropout import DropBlock2D, Dropout, GaussianDropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
+from zoo.dropout import (
+    DropBlock2D,
+    Dropout,
+    GaussianDropout,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+    kind_of,
+)
 
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 compiled = pytest.mark.parametrize("xla", [False, True], ids=["eager", "xla"])
@@ -93,8 +102,31 @@ def test_a_compiled_mask_reads_no_constant_as_large_as_its_tensor():
     layer = Dropout(0.3, seed=1)
     step = tf.function(lambda x: layer(x, training=True), jit_compile=True)
     program = step.experimental_get_compiler_ir(tf.ones((128, 48)))(stage="optimized_hlo")
-    assert "iota(" in program
     assert max(int(size) for size in re.findall(r"\[(\d+)[^\]]*\]\S* constant\(", program) or [1]) < 128
+
+
+@every_layer
+@every_dtype
+def test_joined_with_a_relu_values_and_gradients_are_the_same(name, dtype):
+    def traced(context):
+        layer, x = made(name, dtype=dtype)
+
+        @tf.function
+        def run(x, upstream):
+            with context(), tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(tf.nn.relu(x), training=True)
+            return y, tape.gradient(y, x, upstream)
+
+        x = tf.cast(x - 1, dtype)
+        types = [operation.type for operation in run.get_concrete_function(x, x).graph.get_operations()]
+        return types.count("ReluGrad"), run(x, tf.cast(tf.exp(x), dtype))
+
+    (apart, expected), (joined, found) = traced(contextlib.nullcontext), traced(kernels.joined_with_relu)
+    # Noise may be negative, and what is left beside blocks has a factor for each example: those stay apart.
+    assert (apart, joined) == (1, 0 if kind_of(made(name)[0]) in ("dropout", "spatial", "drop_path") else 1)
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(tf.cast(a, tf.float32), tf.cast(b, tf.float32))
 
 
 @every_layer

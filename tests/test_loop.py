@@ -1,5 +1,6 @@
 """The loop against stock Keras, and what it tells callbacks, rows and data."""
 
+import contextlib
 import dataclasses
 
 import keras
@@ -10,7 +11,7 @@ import zoo
 from trainers import loop
 from trainers.loop import Engine, fit
 from trainers.recipe import Recipe
-from zoo import data, metrics
+from zoo import Drop, data, kernels, metrics
 from zoo.errors import RunFailed
 from zoo.seeds import seed_for
 
@@ -88,6 +89,25 @@ def test_keras_callbacks_stop_and_slow_the_run(digits):
     engine = Engine(small_mlp(), dataclasses.replace(PLAIN, epochs=9), digits, seed=1)
     assert len(list(fit(engine, [slower, stop]))) == 3
     assert float(engine.optimizer.learning_rate) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("model", "placement", "settings"),
+    [
+        ("mlp", {"hidden": 0.5}, {"hidden": (24, 24)}),
+        ("cnn", {"hidden": 0.5, "conv": Drop(0.2, "spatial")}, {"filters": (4, 6), "hidden": (12,)}),
+        ("resnet", {"conv": 0.2, "branch": Drop(0.2, "drop_path")}, {"filters": (4, 6), "blocks": (1, 1)}),
+    ],
+)
+def test_masks_joined_with_relus_train_the_same_network(digits, monkeypatch, model, placement, settings):
+    weights = []
+    for context in (kernels.joined_with_relu, contextlib.nullcontext):
+        monkeypatch.setattr(kernels, "joined_with_relu", context)
+        network = zoo.build(model, (8, 8, 1), 10, placement, 1, **settings)
+        list(fit(Engine(network, PLAIN, digits, seed=5), subset=0))
+        weights.append(network.get_weights())
+    for joined, apart in zip(*weights, strict=True):
+        np.testing.assert_array_equal(joined, apart)
 
 
 def test_cutting_an_epoch_into_calls_changes_no_bit(digits, monkeypatch):

@@ -7,6 +7,7 @@ of about a second, so that progress shows and Ctrl-C is heard; the cuts change n
 the weights.
 """
 
+import contextlib
 import math
 import time
 
@@ -15,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import feed
-from zoo import metrics, moving
+from zoo import kernels, metrics, moving
 from zoo.errors import RunFailed
 
 CALL_SECONDS = 1.0  # about how long one compiled call may take
@@ -111,7 +112,8 @@ class Engine:
         x, model = self._floats(x), self.model
         for rate in self._moving:
             rate.move(tf.cast(self.optimizer.iterations, tf.float32) / self._total)
-        with tf.GradientTape() as tape:
+        joined = contextlib.nullcontext() if self.compiled else kernels.joined_with_relu()
+        with joined, tf.GradientTape() as tape:
             logits = model(x, training=True)
             losses = self._losses(y, logits)
             objective = self.optimizer.scale_loss(tf.reduce_mean(losses) + sum(model.losses))

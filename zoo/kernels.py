@@ -10,6 +10,8 @@ A draw is named by the `state` of a seed generator, int64 `(2,)`: its seed and h
 draws went before; `lane` keeps the draws of replicas apart.
 """
 
+import contextlib
+import contextvars
 import functools
 
 import tensorflow as tf
@@ -19,6 +21,23 @@ from zoo import counter
 NEVER_FOLDED = 10 * 2**20 // 4 + 1  # so many int32 are more than TensorFlow makes a constant of
 _BISECTIONS = 24  # halvings of an interval of length 1: as exact as float32
 
+_joining = contextvars.ContextVar("joining", default=False)
+
+
+@contextlib.contextmanager
+def joined_with_relu():
+    """A context in which a mask that stands behind a ReLU is traced as one operation with it.
+
+    Values and gradients are the same, bit for bit, but that with respect to the ReLU's own
+    output is None: it is never computed. So it is for a training step, and there for graphs
+    whose operations are run one by one: XLA joins what it compiles anyway.
+    """
+    token = _joining.set(True)
+    try:
+        yield
+    finally:
+        _joining.reset(token)
+
 
 def drop(x, state, lane, rate, noise_shape=None):
     """`x` with a share of `rate` set to 0 and the rest divided by 1 - `rate`.
@@ -27,7 +46,10 @@ def drop(x, state, lane, rate, noise_shape=None):
     where one coin counts for a whole axis, and None for the axis' own size. The share is
     exact to 2**-32, and the factor is the inverse of the share kept.
     """
-    return _run(_dropped, x, state, lane, rate, None if noise_shape is None else tuple(noise_shape))
+    noise_shape = None if noise_shape is None else tuple(noise_shape)
+    if _joining.get() and not tf.executing_eagerly() and x.op.type == "Relu":
+        return _relu_and_drop(x.op.inputs[0], state, lane, _chance(rate), noise_shape)
+    return _run(_dropped, x, state, lane, rate, noise_shape)
 
 
 def drop_blocks(x, state, lane, rate, block_size, channels_last=True):
@@ -55,23 +77,48 @@ def _symmetric(kernel, x, state, numbers):
 
     @tf.custom_gradient
     def applied(x):
-        y = kernel(x, state, numbers)
-        y.set_shape(x.shape)
+        y = _shaped(kernel(x, state, numbers), x)
         return y, lambda upstream: _symmetric(kernel, upstream, state, numbers)
 
     return applied(x)
 
 
+def _relu_and_drop(x, state, lane, chance, noise_shape):
+    """`drop` of the ReLU of `x`: where something came out, what comes back goes through, scaled."""
+    forward, backward = _kernel(_relu_dropped, x.dtype, noise_shape), _gate(x.dtype)
+
+    @tf.custom_gradient
+    def applied(x):
+        y = _shaped(forward(x, state, tf.stack([lane, chance])), x)
+        return y, lambda upstream: _shaped(backward(upstream, y, chance), x)
+
+    return applied(x)
+
+
+def _shaped(y, like):
+    y.set_shape(like.shape)
+    return y
+
+
 @functools.cache
 def _kernel(function, dtype, *options):
     """`function` compiled by XLA for tensors of `dtype`; one trace for all ranks and sizes."""
-    signature = [tf.TensorSpec(None, dtype), tf.TensorSpec((2,), tf.int64), tf.TensorSpec((2,), tf.int32)]
 
     def run(x, state, numbers):
         seed, count = tf.unstack(tf.cast(state, tf.int32))
         return function(x, counter.keys(seed, count, numbers[0]), numbers[1], *options)
 
-    compiled = tf.function(run, input_signature=signature, jit_compile=True, autograph=False)
+    return _compiled(run, tf.TensorSpec(None, dtype), tf.TensorSpec((2,), tf.int64), tf.TensorSpec((2,), tf.int32))
+
+
+@functools.cache
+def _gate(dtype):
+    """`_gated` compiled by XLA for tensors of `dtype`."""
+    return _compiled(_gated, tf.TensorSpec(None, dtype), tf.TensorSpec(None, dtype), tf.TensorSpec((), tf.int32))
+
+
+def _compiled(function, *signature):
+    compiled = tf.function(function, input_signature=signature, jit_compile=True, autograph=False)
     return compiled.get_concrete_function()
 
 
@@ -113,6 +160,15 @@ def _dropped(x, key, chance, noise_shape):
         return tf.reshape(_kept_or_0(row, _words(*key, tf.size(x)) >= chance, scale), shape)
     units = tf.stack([shape[i] if n is None else n for i, n in enumerate(noise_shape)])
     return _kept_or_0(x, tf.reshape(_words(*key, tf.reduce_prod(units)) >= chance, units), scale)
+
+
+def _relu_dropped(x, key, chance, noise_shape):
+    return _dropped(tf.nn.relu(x), key, chance, noise_shape)
+
+
+def _gated(upstream, y, chance):
+    """The gradient of `_relu_dropped`, which has put out `y`."""
+    return _kept_or_0(upstream, y > 0, 1 / (1 - _rate(chance)))
 
 
 def _kept_or_0(x, kept, scale):
