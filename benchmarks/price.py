@@ -28,7 +28,7 @@ PLACEMENTS = {
     "resnet": {"conv": 0.2},
     "transformer": dict.fromkeys(("embedding", "attention", "attention_out", "ffn_hidden", "ffn_out"), 0.1),
 }
-BATCH, PAIRS, SECONDS = 128, 51, 0.15  # a measurement lasts about that long: many short pairs say more than few
+BATCH, PAIRS, SECONDS = 128, 51, 0.15  # about that long a measurement, but at least two steps
 
 
 def price(models=tuple(PLACEMENTS), pairs=PAIRS):
@@ -68,7 +68,7 @@ def stepper(model, placement, layers, xla, batch=BATCH, **settings):
             engine.train_step(tf.gather(x, index), tf.gather(y, index))
         return engine.optimizer.iterations.value + 0
 
-    # Traced here and now: TensorFlow would warn of several functions of one name.
+    # Traced here and now: TensorFlow would take several of these for one that is traced again and again, and warn.
     traced = tf.function(steps).get_concrete_function(tf.TensorSpec((), tf.int32))
     return lambda count: int(traced(tf.constant(count)))
 

@@ -13,7 +13,7 @@ ROOMS = ("zoo", "trainers", "tuning", "benchmarks")
 # Within zoo: what each file may import of ours, beside errors and what imports nothing itself.
 LAYERS = [
     {"errors", "files", "seeds", "startup", "metrics", "command"},
-    {"counter", "drop", "graph", "moving", "prepared"},
+    {"blocks", "counter", "drop", "graph", "moving", "prepared"},
     {"kernels", "schedule", "sources", "text"},
     {"dropout", "placement"},
     {"realise", "architectures", "folders", "arrays", "split"},

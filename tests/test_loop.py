@@ -6,12 +6,13 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import zoo
 from trainers import loop
 from trainers.loop import Engine, fit
 from trainers.recipe import Recipe
-from zoo import Drop, data, kernels, metrics
+from zoo import Drop, Placement, data, kernels, metrics
 from zoo.errors import RunFailed
 from zoo.seeds import seed_for
 
@@ -92,22 +93,25 @@ def test_keras_callbacks_stop_and_slow_the_run(digits):
 
 
 @pytest.mark.parametrize(
-    ("model", "placement", "settings"),
+    ("model", "placement", "settings", "joined"),
     [
-        ("mlp", {"hidden": 0.5}, {"hidden": (24, 24)}),
-        ("cnn", {"hidden": 0.5, "conv": Drop(0.2, "spatial")}, {"filters": (4, 6), "hidden": (12,)}),
-        ("resnet", {"conv": 0.2, "branch": Drop(0.2, "drop_path")}, {"filters": (4, 6), "blocks": (1, 1)}),
+        ("mlp", Placement({"hidden": 0.5}, schedule="annealed"), {"hidden": (24, 24)}, 2),
+        ("cnn", {"hidden": 0.5, "conv": Drop(0.2, "spatial")}, {"filters": (4, 6), "hidden": (12,)}, 3),
+        ("resnet", {"conv": 0.2, "branch": Drop(0.2, "drop_path")}, {"filters": (4, 6), "blocks": (1, 1)}, 2),
     ],
 )
-def test_masks_joined_with_relus_train_the_same_network(digits, monkeypatch, model, placement, settings):
-    weights = []
+def test_masks_joined_with_relus_train_the_same_network(digits, monkeypatch, model, placement, settings, joined):
+    weights, left = [], []
     for context in (kernels.joined_with_relu, contextlib.nullcontext):
         monkeypatch.setattr(kernels, "joined_with_relu", context)
-        network = zoo.build(model, (8, 8, 1), 10, placement, 1, **settings)
-        list(fit(Engine(network, PLAIN, digits, seed=5), subset=0))
-        weights.append(network.get_weights())
-    for joined, apart in zip(*weights, strict=True):
-        np.testing.assert_array_equal(joined, apart)
+        engine = Engine(zoo.build(model, (8, 8, 1), 10, placement, 1, **settings), PLAIN, digits, seed=5)
+        step = tf.function(engine.step, autograph=False).get_concrete_function(digits.train.x[:8], digits.train.y[:8])
+        left.append([operation.type for operation in step.graph.get_operations()].count("ReluGrad"))
+        list(fit(engine, subset=0))
+        weights.append(engine.model.get_weights())
+    assert left[0] == left[1] - joined
+    for ours, apart in zip(*weights, strict=True):
+        np.testing.assert_array_equal(ours, apart)
 
 
 def test_cutting_an_epoch_into_calls_changes_no_bit(digits, monkeypatch):

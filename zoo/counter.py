@@ -79,6 +79,9 @@ def _shifted(h, k):
 
 
 def mixed(h, key, shifted=_shifted):
-    """Two rounds. The low bits stay the weaker ones; what decides is compared from the top."""
+    """Two rounds of hashing `h`, with `key` between them; `shifted` is a logical shift to the right.
+
+    The low bits stay the weaker ones; what decides is compared from the top.
+    """
     h = ops.bitwise_xor(h, shifted(h, 16)) * _FIRST + key
     return ops.bitwise_xor(h, shifted(h, 15)) * _SECOND

@@ -3,8 +3,9 @@
 A mask is a hash of the elements' numbers (`zoo.counter`), drawn, compared and multiplied
 in one loop that XLA compiles, so that nothing but the tensor itself goes through memory.
 No mask is kept for the gradient: that is the same function of what comes back, its mask
-drawn again. Outside of compiled models each call is a small program of its own, compiled
-once for each shape and process.
+drawn again. Behind a ReLU, in a training step, the output itself tells what was dropped
+(`joined_with_relu`). Outside of compiled models each call is a small program of its own,
+compiled once for each shape and process.
 
 A draw is named by the `state` of a seed generator, int64 `(2,)`: its seed and how many
 draws went before; `lane` keeps the draws of replicas apart.
@@ -16,21 +17,21 @@ import functools
 
 import tensorflow as tf
 
-from zoo import counter
+from zoo import blocks, counter
 
-NEVER_FOLDED = 10 * 2**20 // 4 + 1  # so many int32 are more than TensorFlow makes a constant of
-_BISECTIONS = 24  # halvings of an interval of length 1: as exact as float32
+NEVER_FOLDED = 10 * 2**20 // 4 + 1  # int32: TensorFlow's `ConstantFoldingOptions` allow constants of 10 MiB
 
 _joining = contextvars.ContextVar("joining", default=False)
 
 
 @contextlib.contextmanager
 def joined_with_relu():
-    """A context in which a mask that stands behind a ReLU is traced as one operation with it.
+    """A context in which a mask of `drop` directly behind TensorFlow's `Relu` is traced as one operation with it.
 
-    Values and gradients are the same, bit for bit, but that with respect to the ReLU's own
-    output is None: it is never computed. So it is for a training step, and there for graphs
-    whose operations are run one by one: XLA joins what it compiles anyway.
+    For training steps, of which nobody sees the inside: one pass through memory each way in
+    the place of two. With respect to what goes into the ReLU the gradient is the same, as long
+    as what comes back is finite. With respect to what the ReLU puts out, the mask's share is
+    missing. Enter it inside the function that is traced; the tape has to record both.
     """
     token = _joining.set(True)
     try:
@@ -44,12 +45,14 @@ def drop(x, state, lane, rate, noise_shape=None):
 
     `rate` is a number in [0, 1) or a float32 scalar. As in Keras, `noise_shape` has 1
     where one coin counts for a whole axis, and None for the axis' own size. The share is
-    exact to 2**-32, and the factor is the inverse of the share kept.
+    exact to 2**-32, and the factor is the inverse of the share kept. The one mask that can
+    be joined with a ReLU before it: noise may be negative, and blocks have a factor of each example.
     """
     noise_shape = None if noise_shape is None else tuple(noise_shape)
-    if _joining.get() and not tf.executing_eagerly() and x.op.type == "Relu":
-        return _relu_and_drop(x.op.inputs[0], state, lane, _chance(rate), noise_shape)
-    return _run(_dropped, x, state, lane, rate, noise_shape)
+    operation = getattr(x, "op", None)  # what is no part of a graph has none
+    if _joining.get() and operation is not None and operation.type == "Relu":
+        return _relu_and_drop(operation.inputs[0], state, _numbers(lane, rate), noise_shape)
+    return _symmetric(_kernel(_dropped, x.dtype, noise_shape), x, state, _numbers(lane, rate))
 
 
 def drop_blocks(x, state, lane, rate, block_size, channels_last=True):
@@ -58,18 +61,18 @@ def drop_blocks(x, state, lane, rate, block_size, channels_last=True):
     On average a share of `rate` is dropped; what is left of an example is multiplied by
     one factor, the inverse of the share that was kept of it.
     """
-    return _run(_blocks_dropped, x, state, lane, rate, block_size, channels_last)
+    kernel = _kernel(_blocks_dropped, x.dtype, block_size, channels_last)
+    return _symmetric(kernel, x, state, _numbers(lane, rate))
 
 
 def shake(x, state, lane, rate):
     """`x` times Gaussian noise of mean 1 and variance rate/(1 - rate) (Srivastava et al. 2014, section 10)."""
-    return _run(_shaken, x, state, lane, rate)
+    return _symmetric(_kernel(_shaken, x.dtype), x, state, _numbers(lane, rate))
 
 
-def _run(function, x, state, lane, rate, *options):
-    # Each argument of a compiled call costs about two microseconds: the numbers are one.
-    numbers = tf.stack([lane, _chance(rate)])
-    return _symmetric(_kernel(function, x.dtype, *options), x, state, numbers)
+def _numbers(lane, rate):
+    # One tensor: each argument of a compiled call costs about two microseconds.
+    return tf.stack([lane, chance_of(rate)])
 
 
 def _symmetric(kernel, x, state, numbers):
@@ -83,14 +86,14 @@ def _symmetric(kernel, x, state, numbers):
     return applied(x)
 
 
-def _relu_and_drop(x, state, lane, chance, noise_shape):
+def _relu_and_drop(x, state, numbers, noise_shape):
     """`drop` of the ReLU of `x`: where something came out, what comes back goes through, scaled."""
-    forward, backward = _kernel(_relu_dropped, x.dtype, noise_shape), _gate(x.dtype)
+    forward, backward = _kernel(_relu_dropped, x.dtype, noise_shape), _gradient_kernel(x.dtype)
 
     @tf.custom_gradient
     def applied(x):
-        y = _shaped(forward(x, state, tf.stack([lane, chance])), x)
-        return y, lambda upstream: _shaped(backward(upstream, y, chance), x)
+        y = _shaped(forward(x, state, numbers), x)
+        return y, lambda upstream: _shaped(backward(upstream, y, numbers), x)
 
     return applied(x)
 
@@ -112,9 +115,10 @@ def _kernel(function, dtype, *options):
 
 
 @functools.cache
-def _gate(dtype):
-    """`_gated` compiled by XLA for tensors of `dtype`."""
-    return _compiled(_gated, tf.TensorSpec(None, dtype), tf.TensorSpec(None, dtype), tf.TensorSpec((), tf.int32))
+def _gradient_kernel(dtype):
+    """`_passed_back` compiled by XLA for tensors of `dtype`."""
+    tensor = tf.TensorSpec(None, dtype)
+    return _compiled(_passed_back, tensor, tensor, tf.TensorSpec((2,), tf.int32))
 
 
 def _compiled(function, *signature):
@@ -122,7 +126,7 @@ def _compiled(function, *signature):
     return compiled.get_concrete_function()
 
 
-def _chance(rate):
+def chance_of(rate):
     """The word below which a unit is dropped."""
     if not tf.is_tensor(rate):
         return tf.constant(counter.threshold(rate), tf.int32)
@@ -166,9 +170,9 @@ def _relu_dropped(x, key, chance, noise_shape):
     return _dropped(tf.nn.relu(x), key, chance, noise_shape)
 
 
-def _gated(upstream, y, chance):
+def _passed_back(upstream, y, numbers):
     """The gradient of `_relu_dropped`, which has put out `y`."""
-    return _kept_or_0(upstream, y > 0, 1 / (1 - _rate(chance)))
+    return _kept_or_0(upstream, y > 0, 1 / (1 - _rate(numbers[1])))
 
 
 def _kept_or_0(x, kept, scale):
@@ -183,64 +187,9 @@ def _shaken(x, key, chance):
 
 
 def _blocks_dropped(x, key, chance, block_size, channels_last):
-    corners, begins = block_corners(tf.shape(x), _rate(chance), block_size, channels_last)
-    begun = tf.reshape(_words(*key, tf.reduce_prod(corners)) < begins, corners)
-    return _scaled(x, block_factors(begun, tf.shape(x), block_size, channels_last))
-
-
-# === Blocks, for any source of bits ===
-
-
-def block_corners(shape, rate, block_size, channels_last):
-    """The shape of the corners at which a block can begin in maps of `shape`, and below which word one does."""
-    axes = _places(channels_last)
-    sizes = [tf.minimum(block_size, shape[axis]) for axis in axes]
-    corners = tf.unstack(shape, 4)
-    for axis, size in zip(axes, sizes, strict=True):
-        corners[axis] -= size - 1
-    return tf.stack(corners), _chance(_corner_rate(tf.cast(rate, tf.float32), [shape[axis] for axis in axes], sizes))
-
-
-def block_factors(begun, shape, block_size, channels_last):
-    """float32 factors of `shape`: 0 in the blocks that have `begun`, one number per example elsewhere."""
-    for axis in _places(channels_last):
-        begun = _spread(begun, axis, block_size, shape[axis])
-    kept = tf.cast(tf.logical_not(begun), tf.float32)
-    return kept * tf.math.divide_no_nan(1.0, tf.reduce_mean(kept, (1, 2, 3), keepdims=True))
-
-
-def _places(channels_last):
-    return (1, 2) if channels_last else (2, 3)
-
-
-def _corner_rate(rate, lengths, sizes):
-    """The chance that a block begins at a corner, so that a share of `rate` is dropped where blocks overlap.
-
-    The paper's formula leaves overlaps and borders out, and drops less than it says.
-    """
-    covered = []  # by how many corners each place along an axis can be covered
-    for length, size in zip(lengths, sizes, strict=True):
-        place = tf.range(length)
-        covered.append(tf.minimum(tf.minimum(place + 1, length - place), tf.minimum(size, length - size + 1)))
-    count = tf.cast(covered[0][:, None] * covered[1][None, :], tf.float32)
-    low, high = tf.zeros(()), tf.ones(())
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        enough = 1 - tf.reduce_mean(tf.exp(count * tf.math.log1p(-middle))) >= rate
-        low, high = tf.where(enough, low, middle), tf.where(enough, middle, high)
-    return tf.where(rate > 0, high, 0.0)
-
-
-def _spread(begun, axis, block_size, length):
-    """True over the `block_size` places along `axis` from each True on, cut to `length` places."""
-    short = length - tf.shape(begun)[axis]
-    found = None
-    for offset in range(block_size):
-        before = tf.minimum(offset, short)
-        padding = [[before, short - before] if i == axis else [0, 0] for i in range(4)]
-        moved = tf.pad(begun, padding)
-        found = moved if found is None else tf.logical_or(found, moved)
-    return found
+    corners, rate = blocks.corners(tf.shape(x), _rate(chance), block_size, channels_last)
+    begun = tf.reshape(_words(*key, tf.reduce_prod(corners)) < chance_of(rate), corners)
+    return _scaled(x, blocks.factors(begun, tf.shape(x), block_size, channels_last))
 
 
 def _scaled(x, factor):

@@ -9,7 +9,7 @@ import math
 import keras
 from keras import ops
 
-from zoo import counter, kernels
+from zoo import blocks, counter, kernels
 from zoo.dropout import DropBlock2D, noise_pattern, strength
 
 
@@ -47,9 +47,10 @@ def _product(sizes):
 
 def _without_blocks(layer, x, seeds, salt, one_batch, rescale):
     last = layer.data_format == "channels_last"
-    corners, chance = kernels.block_corners(ops.stack(one_batch), layer.rate, layer.block_size, last)
-    begun = ops.reshape(counter.bits(seeds, salt, ops.prod(corners)) < chance, (-1, *ops.unstack(corners, 4)[1:]))
-    factors = kernels.block_factors(begun, ops.shape(x), layer.block_size, last)
+    corners, rate = blocks.corners(ops.stack(one_batch), layer.rate, layer.block_size, last)
+    begun = counter.bits(seeds, salt, ops.prod(corners)) < kernels.chance_of(rate)
+    begun = ops.reshape(begun, (-1, *ops.unstack(corners, 4)[1:]))
+    factors = blocks.factors(begun, ops.shape(x), layer.block_size, last)
     return x * ops.cast(factors if rescale else factors > 0, x.dtype)
 
 
