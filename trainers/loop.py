@@ -7,7 +7,6 @@ of about a second, so that progress shows and Ctrl-C is heard; the cuts change n
 the weights.
 """
 
-import contextlib
 import math
 import time
 
@@ -112,8 +111,7 @@ class Engine:
         x, model = self._floats(x), self.model
         for rate in self._moving:
             rate.move(tf.cast(self.optimizer.iterations, tf.float32) / self._total)
-        joined = contextlib.nullcontext() if self.compiled else kernels.joined_with_relu()
-        with joined, tf.GradientTape() as tape:
+        with kernels.joined_with_relu(), tf.GradientTape() as tape:
             logits = model(x, training=True)
             losses = self._losses(y, logits)
             objective = self.optimizer.scale_loss(tf.reduce_mean(losses) + sum(model.losses))
