@@ -22,30 +22,36 @@ from zoo import counter, kernels  # noqa: E402
 MODELS = ("mlp", "resnet", "transformer")
 ROUNDS = 31
 SECONDS = 0.1  # about so long a measurement
+NOT_JOINED = "hash in the product, not joined with a ReLU"
 _USED = kernels.drop
 
 
 def attempts(models=MODELS, rounds=ROUNDS):
-    """Rows of model, way: the median ratio of its step time to that without dropout."""
-    rows = []
-    for model in models:
-        runs = {"none": price.stepper(model, {}, "ours", False)}
-        try:
-            for name, way in {"ours": _USED, **WAYS}.items():
-                kernels.drop = way
-                runs[name] = price.stepper(model, price.PLACEMENTS[model], "ours", False)
-        finally:
-            kernels.drop = _USED
-        for run in runs.values():
-            run(2)
-        steps = max(1, round(SECONDS / (price.seconds_of(runs["none"], 4) / 4)))
-        orders = [random.Random(round_).sample(list(runs), len(runs)) for round_ in range(rounds)]
-        seconds = [{name: _measured(runs[name], steps) for name in order} for order in orders]
-        for name in ("ours", *WAYS):
-            ratios = [each[name] / each["none"] for each in seconds]
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            rows.append({"model": model, "way": name, "ratio": middle, "low": low, "high": high})
+    """Rows of model, way, xla: the median ratio of its step time to that without dropout.
+
+    In steps that XLA compiles as a whole only joining with a ReLU is looked at.
+    """
+    rows = [row for model in models for row in _compared(model, False, WAYS, rounds)]
+    rows += [row for model in models for row in _compared(model, True, {NOT_JOINED: _apart}, rounds)]
     return {"what": "step time against no dropout, batch 128, ways of drawing and applying masks", "rows": rows}
+
+
+def _compared(model, xla, ways, rounds):
+    runs = {"none": price.stepper(model, {}, "ours", xla)}
+    try:
+        for name, way in {"ours": _USED, **ways}.items():
+            kernels.drop = way
+            runs[name] = price.stepper(model, price.PLACEMENTS[model], "ours", xla)
+    finally:
+        kernels.drop = _USED
+    for run in runs.values():
+        run(2)
+    steps = max(1, round(SECONDS / (price.seconds_of(runs["none"], 4) / 4)))
+    orders = [random.Random(round_).sample(list(runs), len(runs)) for round_ in range(rounds)]
+    seconds = [{name: _measured(runs[name], steps) for name in order} for order in orders]
+    for name in ("ours", *ways):
+        low, ratio, high = statistics.quantiles([each[name] / each["none"] for each in seconds], n=4)
+        yield {"model": model, "way": name, "xla": xla, "ratio": ratio, "low": low, "high": high}
 
 
 def _measured(run, steps):
@@ -147,7 +153,7 @@ WAYS = {
     "32-bit words, where": _lanes(32, _where),
     "8-bit lanes by XLA": _compiled(_byte_masks),
     "places read from a constant, by XLA": _compiled(_read_masks),
-    "hash in the product, not joined with a ReLU": _apart,
+    NOT_JOINED: _apart,
     "hash in the product, gradient by the ReLU's sign": _by_sign,
     "a product by XLA, nothing drawn": _xla_product,
     "a product, nothing drawn": lambda x, state, lane, rate, noise_shape=None: x * 1.0001,
