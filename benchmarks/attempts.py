@@ -48,15 +48,10 @@ def _compared(model, xla, ways, rounds):
         run(2)
     steps = max(1, round(SECONDS / (price.seconds_of(runs["none"], 4) / 4)))
     orders = [random.Random(round_).sample(list(runs), len(runs)) for round_ in range(rounds)]
-    seconds = [{name: _measured(runs[name], steps) for name in order} for order in orders]
+    seconds = [{name: price.warm_seconds_of(runs[name], steps) for name in order} for order in orders]
     for name in ("ours", *ways):
         low, ratio, high = statistics.quantiles([each[name] / each["none"] for each in seconds], n=4)
         yield {"model": model, "way": name, "xla": xla, "ratio": ratio, "low": low, "high": high}
-
-
-def _measured(run, steps):
-    run(1)  # not counted: it finds the caches as another network left them
-    return price.seconds_of(run, steps)
 
 
 def _lanes(bits, apply):

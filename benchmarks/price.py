@@ -97,8 +97,7 @@ def _compared(a, b, pairs):
     for pair in range(pairs):
         seconds = {}
         for run in (a, b) if pair % 2 else (b, a):
-            run(1)  # not counted: it finds the caches as the other network left them
-            seconds[run] = seconds_of(run, steps)
+            seconds[run] = warm_seconds_of(run, steps)
         ratios.append(seconds[a] / seconds[b])
         plain.append(seconds[b] / steps)
     low, ratio, high = statistics.quantiles(ratios, n=4)
@@ -110,3 +109,9 @@ def seconds_of(run, *steps):
     begun = time.perf_counter()
     run(*steps)
     return time.perf_counter() - begun
+
+
+def warm_seconds_of(run, steps):
+    """The seconds that so many steps take, behind one that finds the caches as another network left them."""
+    run(1)
+    return seconds_of(run, steps)

@@ -202,7 +202,7 @@ def test_what_is_no_array_is_refused(x):
 
 
 class Bomb:
-    """A pickle of it would end the tests."""
+    """What a hostile file holds: whoever unpickled it would end the tests."""
 
     def __reduce__(self):
         return exec, ("raise SystemExit('executed')",)

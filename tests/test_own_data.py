@@ -144,7 +144,7 @@ BAD_ARRAYS = {
     "float64": {"y_train": (np.arange(60) % 3).astype(float)},
     "argmax": {"y_train": np.eye(3, dtype=int)[np.arange(60) % 3]},
     "has class 3": {"y_test": np.arange(12) % 4},
-    "pickled": {"y_train": np.array([{}] * 60, object)},
+    "pickled": {"y_train": np.array([{}] * 60, object)},  # NumPy writes objects as pickles; they are refused unread
     "one class": {"y_train": np.zeros(60, int), "y_test": np.zeros(12, int)},
     "type bool": {"x_train": np.zeros((60, 4, 4), bool)},
 }
