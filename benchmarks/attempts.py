@@ -3,8 +3,9 @@
 `lanes` are what the random bits of a 32-bit word are cut into; `where` and `product` are
 how a kept boolean mask is applied. The last two drop nothing: they are what is left of
 the price if drawing were free, in a program of its own by XLA and as TensorFlow's product.
-Only the used way is joined with a ReLU before the mask; the others compare with the row
-that is not. Lanes and programs of XLA are for masks of single values.
+Only the used way and the two of whose names this is a part are joined with a ReLU before the
+mask; the others compare with the row that is not. Lanes and programs of XLA are for masks of
+single values.
 """
 
 import random
@@ -22,7 +23,7 @@ from zoo import counter, kernels  # noqa: E402
 MODELS = ("mlp", "resnet", "transformer")
 ROUNDS = 31
 SECONDS = 0.1  # about so long a measurement
-NOT_JOINED = "hash in the product, not joined with a ReLU"
+NOT_JOINED = "drawn in the product, not joined with a ReLU"
 _USED = kernels.drop
 
 
@@ -115,17 +116,24 @@ def _apart(x, state, lane, rate, noise_shape=None):
     return _USED(tf.identity(x), state, lane, rate, noise_shape)  # not the ReLU's own output any more
 
 
-def _by_sign(x, state, lane, rate, noise_shape=None):
-    """As `_apart`, but behind a ReLU the way back is TensorFlow's own operations and draws nothing."""
-    if x.op.type != "Relu":
-        return _apart(x, state, lane, rate, noise_shape)
+def _with_the_tensor(x, state, lane, rate, noise_shape=None):
+    """As used, but the program that draws is the one that multiplies."""
+    ahead, kernels.AHEAD = kernels.AHEAD, 0
+    try:
+        return _USED(x, state, lane, rate, noise_shape)
+    finally:
+        kernels.AHEAD = ahead
 
-    @tf.custom_gradient
-    def applied(x):
-        y, scale = _apart(x, state, lane, rate, noise_shape), tf.constant(1 / (1 - rate), x.dtype)
-        return y, lambda upstream: tf.raw_ops.ReluGrad(gradients=upstream, features=y) * scale
 
-    return applied(x)
+def _always_ahead(x, state, lane, rate, noise_shape=None):
+    """As used, and masks that stand behind no ReLU are drawn ahead too, there and back."""
+    numbers = kernels._numbers(lane, rate)
+
+    def multiplied(x):
+        return x * kernels._drawn_ahead(x, state, numbers, noise_shape)
+
+    few = x.op.type != "Relu" and kernels._drawn_ahead(x, state, numbers, noise_shape) is not None
+    return kernels._symmetric(multiplied, x) if few else _USED(x, state, lane, rate, noise_shape)
 
 
 def _xla_product(x, state, lane, rate, noise_shape=None):
@@ -149,7 +157,8 @@ WAYS = {
     "8-bit lanes by XLA": _compiled(_byte_masks),
     "places read from a constant, by XLA": _compiled(_read_masks),
     NOT_JOINED: _apart,
-    "hash in the product, gradient by the ReLU's sign": _by_sign,
+    "joined with a ReLU, drawn in the product": _with_the_tensor,
+    "drawn ahead also where no ReLU stands before": _always_ahead,
     "a product by XLA, nothing drawn": _xla_product,
     "a product, nothing drawn": lambda x, state, lane, rate, noise_shape=None: x * 1.0001,
 }

@@ -93,23 +93,27 @@ def test_keras_callbacks_stop_and_slow_the_run(digits):
 
 
 @pytest.mark.parametrize(
-    ("model", "placement", "settings", "joined"),
+    ("model", "placement", "settings", "draws"),
     [
         ("mlp", Placement({"hidden": 0.5}, schedule="annealed"), {"hidden": (24, 24)}, 2),
-        ("cnn", {"hidden": 0.5, "conv": Drop(0.2, "spatial")}, {"filters": (4, 6), "hidden": (12,)}, 3),
-        ("resnet", {"conv": 0.2, "branch": Drop(0.2, "drop_path")}, {"filters": (4, 6), "blocks": (1, 1)}, 2),
+        ("cnn", {"hidden": 0.5, "conv": Drop(0.2, "spatial")}, {"filters": (4, 6), "hidden": (12,)}, 5),
+        ("resnet", {"conv": 0.2, "branch": Drop(0.2, "drop_path")}, {"filters": (4, 6), "blocks": (1, 1)}, 4),
     ],
 )
-def test_masks_joined_with_relus_train_the_same_network(digits, monkeypatch, model, placement, settings, joined):
-    weights, left = [], []
-    for context in (kernels.joined_with_relu, contextlib.nullcontext):
-        monkeypatch.setattr(kernels, "joined_with_relu", context)
+def test_masks_of_a_step_are_drawn_once_and_train_the_same_network(
+    digits, monkeypatch, model, placement, settings, draws
+):
+    weights, drawn = [], []
+    for context in (kernels.within_step, lambda examples, most: contextlib.nullcontext()):
+        monkeypatch.setattr(kernels, "within_step", context)
         engine = Engine(zoo.build(model, (8, 8, 1), 10, placement, 1, **settings), PLAIN, digits, seed=5)
         step = tf.function(engine.step, autograph=False).get_concrete_function(digits.train.x[:8], digits.train.y[:8])
-        left.append([operation.type for operation in step.graph.get_operations()].count("ReluGrad"))
+        types = [operation.type for operation in step.graph.get_operations()]
+        drawn.append(sum("PartitionedCall" in kind for kind in types))
         list(fit(engine, subset=0))
         weights.append(engine.model.get_weights())
-    assert left[0] == left[1] - joined
+    assert drawn == [draws, 2 * draws]
+    assert len(digits.train) % PLAIN.batch_size  # the last batch is a smaller one
     for ours, apart in zip(*weights, strict=True):
         np.testing.assert_array_equal(ours, apart)
 

@@ -3,9 +3,9 @@
 A mask is a hash of the elements' numbers (`zoo.counter`), drawn, compared and multiplied
 in one loop that XLA compiles, so that nothing but the tensor itself goes through memory.
 No mask is kept for the gradient: that is the same function of what comes back, its mask
-drawn again. Behind a ReLU, in a training step, the output itself tells what was dropped
-(`joined_with_relu`). Outside of compiled models each call is a small program of its own,
-compiled once for each shape and process.
+drawn again. Outside of compiled models each call is a small program of its own, compiled
+once for each shape and process. Calling one costs a small network more than what it does:
+in a training step as few are called as can be, and beside other work (`within_step`).
 
 A draw is named by the `state` of a seed generator, int64 `(2,)`: its seed and how many
 draws went before; `lane` keeps the draws of replicas apart.
@@ -14,6 +14,7 @@ draws went before; `lane` keeps the draws of replicas apart.
 import contextlib
 import contextvars
 import functools
+import math
 
 import tensorflow as tf
 
@@ -21,23 +22,29 @@ from zoo import blocks, counter
 
 NEVER_FOLDED = 10 * 2**20 // 4 + 1  # int32: TensorFlow's `ConstantFoldingOptions` allow constants of 10 MiB
 
-_joining = contextvars.ContextVar("joining", default=False)
+AHEAD = 2**18  # so many factors are a float32 tensor of 1 MiB
+
+_step = contextvars.ContextVar("step", default=None)
 
 
 @contextlib.contextmanager
-def joined_with_relu():
-    """A context in which a mask of `drop` directly behind TensorFlow's `Relu` is traced as one operation with it.
+def within_step(examples, most):
+    """A context in which to trace a training step of `examples`, a scalar tensor of at most `most`.
 
-    For training steps, of which nobody sees the inside: one pass through memory each way in
-    the place of two. With respect to what goes into the ReLU the gradient is the same, as long
-    as what comes back is finite. With respect to what the ReLU puts out, the mask's share is
-    missing. Enter it inside the function that is traced; the tape has to record both.
+    For steps of which nobody sees the inside, and whose masked tensors all have one row for
+    each example. Up to `AHEAD` factors of `drop` come from a program that does not wait for
+    the tensor: TensorFlow runs it beside what makes the tensor. A mask directly behind
+    TensorFlow's `Relu` becomes one operation with it, which draws nothing on the way back.
+
+    With respect to what goes into the ReLU the gradient is the same, as long as what comes
+    back is finite. With respect to what the ReLU puts out, the mask's share is missing. Enter
+    it inside the function that is traced; the tape has to record both.
     """
-    token = _joining.set(True)
+    token = _step.set((examples, most))
     try:
         yield
     finally:
-        _joining.reset(token)
+        _step.reset(token)
 
 
 def drop(x, state, lane, rate, noise_shape=None):
@@ -48,11 +55,15 @@ def drop(x, state, lane, rate, noise_shape=None):
     exact to 2**-32, and the factor is the inverse of the share kept. The one mask that can
     be joined with a ReLU before it: noise may be negative, and blocks have a factor of each example.
     """
-    noise_shape = None if noise_shape is None else tuple(noise_shape)
+    noise_shape, numbers = None if noise_shape is None else tuple(noise_shape), _numbers(lane, rate)
     operation = getattr(x, "op", None)  # what is no part of a graph has none
-    if _joining.get() and operation is not None and operation.type == "Relu":
-        return _relu_and_drop(operation.inputs[0], state, _numbers(lane, rate), noise_shape)
-    return _symmetric(_kernel(_dropped, x.dtype, noise_shape), x, state, _numbers(lane, rate))
+    if _step.get() and operation is not None and operation.type == "Relu":
+        return _relu_and_drop(operation.inputs[0], state, numbers, noise_shape)
+    factors = _drawn_ahead(x, state, numbers, noise_shape) if noise_shape and 1 in noise_shape else None
+    if factors is not None:  # few enough to be kept for the gradient
+        return _symmetric(lambda x: _scaled(x, factors), x)
+    kernel = _kernel(_dropped, x.dtype, noise_shape)
+    return _symmetric(lambda x: kernel(x, state, numbers), x)
 
 
 def drop_blocks(x, state, lane, rate, block_size, channels_last=True):
@@ -61,13 +72,14 @@ def drop_blocks(x, state, lane, rate, block_size, channels_last=True):
     On average a share of `rate` is dropped; what is left of an example is multiplied by
     one factor, the inverse of the share that was kept of it.
     """
-    kernel = _kernel(_blocks_dropped, x.dtype, block_size, channels_last)
-    return _symmetric(kernel, x, state, _numbers(lane, rate))
+    kernel, numbers = _kernel(_blocks_dropped, x.dtype, block_size, channels_last), _numbers(lane, rate)
+    return _symmetric(lambda x: kernel(x, state, numbers), x)
 
 
 def shake(x, state, lane, rate):
     """`x` times Gaussian noise of mean 1 and variance rate/(1 - rate) (Srivastava et al. 2014, section 10)."""
-    return _symmetric(_kernel(_shaken, x.dtype), x, state, _numbers(lane, rate))
+    kernel, numbers = _kernel(_shaken, x.dtype), _numbers(lane, rate)
+    return _symmetric(lambda x: kernel(x, state, numbers), x)
 
 
 def _numbers(lane, rate):
@@ -75,27 +87,51 @@ def _numbers(lane, rate):
     return tf.stack([lane, chance_of(rate)])
 
 
-def _symmetric(kernel, x, state, numbers):
-    """The values of `x` times their factors: so the gradient is the same function of what comes back."""
+def _symmetric(multiplied, x):
+    """`multiplied(x)`, a product with factors that are no function of `x`: so its gradient is the same function."""
 
     @tf.custom_gradient
     def applied(x):
-        y = _shaped(kernel(x, state, numbers), x)
-        return y, lambda upstream: _symmetric(kernel, upstream, state, numbers)
+        return _shaped(multiplied(x), x), lambda upstream: _symmetric(multiplied, upstream)
 
     return applied(x)
 
 
 def _relu_and_drop(x, state, numbers, noise_shape):
     """`drop` of the ReLU of `x`: where something came out, what comes back goes through, scaled."""
-    forward, backward = _kernel(_relu_dropped, x.dtype, noise_shape), _gradient_kernel(x.dtype)
 
     @tf.custom_gradient
     def applied(x):
-        y = _shaped(forward(x, state, numbers), x)
-        return y, lambda upstream: _shaped(backward(upstream, y, numbers), x)
+        factors = _drawn_ahead(x, state, numbers, noise_shape)
+        if factors is None:
+            y = _kernel(_relu_dropped, x.dtype, noise_shape)(x, state, numbers)
+        else:
+            y = _scaled(tf.nn.relu(x), factors)
+
+        def back(upstream):
+            return _scaled(tf.raw_ops.ReluGrad(gradients=upstream, features=y), _scale(numbers[1]))
+
+        return _shaped(y, x), back
 
     return applied(x)
+
+
+def _drawn_ahead(x, state, numbers, noise_shape):
+    """The factors of `drop`, which do not wait for `x`; None if their number is not known, or large.
+
+    They are drawn for as many examples as a step may have, and the first ones taken: the same
+    as would be drawn for those alone.
+    """
+    if not _step.get() or not x.shape.rank:
+        return None
+    units = [x.shape[i] if n is None else n for i, n in enumerate(noise_shape or [None] * x.shape.rank)]
+    examples, units[0] = _step.get() if units[0] is None else (None, units[0])
+    if None in units or math.prod(units) > AHEAD:
+        return None
+    dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
+    factors = _kernel(_factors, tf.int32, dtype)(tf.constant(units), state, numbers)
+    factors.set_shape(units)
+    return factors[:examples]
 
 
 def _shaped(y, like):
@@ -114,13 +150,6 @@ def _kernel(function, dtype, *options):
     return _compiled(run, tf.TensorSpec(None, dtype), tf.TensorSpec((2,), tf.int64), tf.TensorSpec((2,), tf.int32))
 
 
-@functools.cache
-def _gradient_kernel(dtype):
-    """`_passed_back` compiled by XLA for tensors of `dtype`."""
-    tensor = tf.TensorSpec(None, dtype)
-    return _compiled(_passed_back, tensor, tensor, tf.TensorSpec((2,), tf.int32))
-
-
 def _compiled(function, *signature):
     compiled = tf.function(function, input_signature=signature, jit_compile=True, autograph=False)
     return compiled.get_concrete_function()
@@ -137,6 +166,11 @@ def chance_of(rate):
 def _rate(chance):
     """The rate, float64, that `chance` stands for."""
     return (tf.cast(chance, tf.float64) + 2.0**31) / 2.0**32
+
+
+def _scale(chance):
+    """The inverse of the share kept, float64."""
+    return 1 / (1 - _rate(chance))
 
 
 # === What is compiled ===
@@ -158,7 +192,7 @@ def _shifted(h, k):
 
 
 def _dropped(x, key, chance, noise_shape):
-    shape, scale = tf.shape(x), 1 / (1 - _rate(chance))
+    shape, scale = tf.shape(x), _scale(chance)
     if noise_shape is None:  # as one row: rows of a few elements would not fill a vector
         row = tf.reshape(x, [-1])
         return tf.reshape(_kept_or_0(row, _words(*key, tf.size(x)) >= chance, scale), shape)
@@ -170,9 +204,10 @@ def _relu_dropped(x, key, chance, noise_shape):
     return _dropped(tf.nn.relu(x), key, chance, noise_shape)
 
 
-def _passed_back(upstream, y, numbers):
-    """The gradient of `_relu_dropped`, which has put out `y`."""
-    return _kept_or_0(upstream, y > 0, 1 / (1 - _rate(numbers[1])))
+def _factors(units, key, chance, dtype):
+    """What `_dropped` multiplies by, where so many `units` have one each."""
+    kept = tf.reshape(_words(*key, tf.reduce_prod(units)) >= chance, units)
+    return tf.where(kept, tf.cast(_scale(chance), dtype), tf.zeros((), dtype))
 
 
 def _kept_or_0(x, kept, scale):
