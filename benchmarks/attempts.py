@@ -3,11 +3,11 @@
 `lanes` are what the random bits of a 32-bit word are cut into; `where` and `product` are
 how a kept boolean mask is applied. The last two drop nothing: they are what is left of
 the price if drawing were free, in a program of its own by XLA and as TensorFlow's product.
-Only the used way and the two of whose names this is a part are joined with a ReLU before the
-mask; the others compare with the row that is not. Lanes and programs of XLA are for masks of
-single values.
+A mask behind a ReLU is joined with it in the used way and in those called joined; the others
+compare with `NOT_JOINED`. Lanes and programs of XLA are for masks of single values.
 """
 
+import contextlib
 import random
 import statistics
 
@@ -23,7 +23,7 @@ from zoo import counter, kernels  # noqa: E402
 MODELS = ("mlp", "resnet", "transformer")
 ROUNDS = 31
 SECONDS = 0.1  # about so long a measurement
-NOT_JOINED = "drawn in the product, not joined with a ReLU"
+NOT_JOINED = "not joined, drawn in the product"
 _USED = kernels.drop
 
 
@@ -116,24 +116,27 @@ def _apart(x, state, lane, rate, noise_shape=None):
     return _USED(tf.identity(x), state, lane, rate, noise_shape)  # not the ReLU's own output any more
 
 
-def _with_the_tensor(x, state, lane, rate, noise_shape=None):
-    """As used, but the program that draws is the one that multiplies."""
-    ahead, kernels.AHEAD = kernels.AHEAD, 0
+@contextlib.contextmanager
+def _ahead(most):
+    """A context in which that many factors are drawn ahead."""
+    usual, kernels.AHEAD = kernels.AHEAD, most
     try:
-        return _USED(x, state, lane, rate, noise_shape)
+        yield
     finally:
-        kernels.AHEAD = ahead
+        kernels.AHEAD = usual
+
+
+def _with_the_tensor(x, state, lane, rate, noise_shape=None):
+    with _ahead(0):
+        return _USED(x, state, lane, rate, noise_shape)
 
 
 def _always_ahead(x, state, lane, rate, noise_shape=None):
-    """As used, and masks that stand behind no ReLU are drawn ahead too, there and back."""
-    numbers = kernels._numbers(lane, rate)
-
-    def multiplied(x):
-        return x * kernels._drawn_ahead(x, state, numbers, noise_shape)
-
-    few = x.op.type != "Relu" and kernels._drawn_ahead(x, state, numbers, noise_shape) is not None
-    return kernels._symmetric(multiplied, x) if few else _USED(x, state, lane, rate, noise_shape)
+    with _ahead(2**62):
+        if x.op.type == "Relu":
+            return _USED(x, state, lane, rate, noise_shape)
+        factors = kernels._drawn_ahead(x, state, kernels._numbers(lane, rate), noise_shape)
+        return kernels._symmetric(lambda x: x * factors, x)
 
 
 def _xla_product(x, state, lane, rate, noise_shape=None):
@@ -157,8 +160,8 @@ WAYS = {
     "8-bit lanes by XLA": _compiled(_byte_masks),
     "places read from a constant, by XLA": _compiled(_read_masks),
     NOT_JOINED: _apart,
-    "joined with a ReLU, drawn in the product": _with_the_tensor,
-    "drawn ahead also where no ReLU stands before": _always_ahead,
+    "joined, drawn in the product": _with_the_tensor,
+    "joined, all drawn ahead, of any size, and kept for the gradient": _always_ahead,
     "a product by XLA, nothing drawn": _xla_product,
     "a product, nothing drawn": lambda x, state, lane, rate, noise_shape=None: x * 1.0001,
 }

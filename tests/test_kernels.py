@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from mask_layers import every_dtype, every_layer, made
+from mask_layers import every_layer, made
 
 from zoo import counter, kernels
 from zoo.dropout import Dropout, kind_of
@@ -43,87 +43,119 @@ def test_a_constant_as_large_as_the_tensor_would_be_seen(monkeypatch):
     assert max(constants_of("dropout")[0]) == 256 * 6
 
 
-def traced(name, context, dtype="float32", rows=None):
-    """Values and gradient of a layer behind a ReLU, and the operations of the graph that computes them."""
-    layer, x = made(name, dtype=dtype)
-    x = tf.cast(x - 1, dtype)
-
-    @tf.function(input_signature=[tf.TensorSpec((rows, *x.shape[1:]), dtype)] * 2)
-    def run(x, upstream):
-        with context(x), tf.GradientTape() as tape:
-            tape.watch(x)
-            y = layer(tf.nn.relu(x), training=True)
-        return y, tape.gradient(y, x, upstream)
-
-    operations = run.get_concrete_function().graph.get_operations()
-    return [tf.cast(t, tf.float32) for t in run(x, tf.cast(tf.exp(x), dtype))], operations
-
-
-def step_of(most):
-    return lambda x: kernels.within_step(tf.shape(x)[0], most)
+def in_step(x, most=11):
+    return kernels.within_step(tf.shape(x)[0], most)
 
 
 def apart(x):
     return contextlib.nullcontext()
 
 
-def draws(operations):
-    """What goes into each call of a compiled program, without the generator's state and the numbers."""
-    return [call.inputs[0] for call in operations if "PartitionedCall" in call.type]
+def traced(name, context, dtype="float32", rows=None, xla=False, before=tf.nn.relu):
+    """What a layer puts out and its gradient, behind `before`, and its calls of compiled programs."""
+    layer, x = made(name, dtype=dtype)
+    x = tf.cast(x - 1, dtype)
+
+    @tf.function(input_signature=[tf.TensorSpec((rows, *x.shape[1:]), dtype)] * 2, jit_compile=xla)
+    def run(x, upstream):
+        with context(x), tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(before(x), training=True)
+        return y, tape.gradient(y, x, upstream)
+
+    return [tf.cast(t, tf.float64) for t in run(x, tf.exp(x))], calls_of(run.get_concrete_function())
 
 
-in_steps = pytest.mark.parametrize("rows", [None, 8], ids=["any_batch", "one_batch"])
+def calls_of(traced):
+    return [operation for operation in traced.graph.get_operations() if "PartitionedCall" in operation.type]
 
 
-@in_steps
+def waits(call):
+    """Whether a call waits for what was given to the function that it stands in, the variables aside."""
+    seen, todo = set(), [call]
+    while todo:
+        operation = todo.pop()
+        if operation not in seen:
+            seen.add(operation)
+            todo += [t.op for t in operation.inputs] + list(operation.control_inputs)
+    return any(operation.type == "Placeholder" and operation.outputs[0].dtype != tf.resource for operation in seen)
+
+
+def assert_same(expected, found, rtol=0):
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize("rows", [None, 8], ids=["any_batch", "one_batch"])
 @every_layer
-@every_dtype
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
 @pytest.mark.parametrize("ahead", [kernels.AHEAD, 0], ids=["ahead", "with_the_tensor"])
 def test_in_a_step_values_and_gradients_are_the_same(monkeypatch, name, dtype, rows, ahead):
     monkeypatch.setattr(kernels, "AHEAD", ahead)
-    (expected, _), (found, operations) = traced(name, apart, dtype), traced(name, step_of(11), dtype, rows)
+    (expected, _), (found, calls) = traced(name, apart, dtype), traced(name, in_step, dtype, rows)
     joined = kind_of(made(name)[0]) in ("dropout", "spatial", "drop_path")
-    assert len(draws(operations)) == (1 if joined else 2)
-    assert (draws(operations)[0].dtype == tf.int32) == (joined and ahead > 0)  # a shape and not the tensor
-    for a, b in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert [waits(call) for call in calls] == ([not ahead] if joined else [True, True])
+    assert_same(expected, found)
 
 
-@every_dtype
+@every_layer
+def test_in_a_step_that_xla_compiles_they_are_the_same_too(name):
+    (expected, _), (found, _) = traced(name, apart), traced(name, in_step, xla=True)
+    assert_same(expected, found, rtol=0 if name != "gaussian" else 1e-5)
+
+
 @pytest.mark.parametrize("name", ["noise_shape", "drop_path", "spatial_1d", "spatial_2d_first", "spatial_3d"])
-def test_whole_maps_without_a_relu_are_dropped_by_factors_drawn_ahead(name, dtype):
-    def run(context):
-        layer, x = made(name, dtype=dtype)
+def test_whole_maps_without_a_relu_are_dropped_by_factors_drawn_ahead(name):
+    (expected, before), (found, calls) = (traced(name, context, before=tf.identity) for context in (apart, in_step))
+    assert [waits(call) for call in before] == [True, True]
+    assert [waits(call) for call in calls] == [False]
+    assert_same(expected, found)
 
-        @tf.function(input_signature=[tf.TensorSpec((None, *x.shape[1:]), dtype)])
+
+@pytest.mark.parametrize("noise_shape", [(8, 1, 5), (1, None, 5), (None, None, 1), None])
+@pytest.mark.parametrize("relu", [True, False], ids=["relu", "no_relu"])
+@pytest.mark.parametrize("rows", [8, 1])
+def test_in_a_step_any_noise_shape_and_a_rate_that_moves_drop_the_same(noise_shape, relu, rows):
+    x, state, rate = tf.random.normal((rows, 4, 5)), tf.constant([5, 7], tf.int64), tf.Variable(0.3)
+
+    def dropped(context):
+        @tf.function(input_signature=[tf.TensorSpec((None, 4, 5))])
         def run(x):
-            with context(x), tf.GradientTape() as tape:
-                tape.watch(x)
-                y = layer(x, training=True)
-            return y, tape.gradient(y, x, tf.exp(x))
+            with context(x):
+                return kernels.drop(tf.nn.relu(x) if relu else x, state, tf.constant(0), rate + 0.0, noise_shape)
 
-        operations = run.get_concrete_function().graph.get_operations()
-        return [tf.cast(t, tf.float32) for t in run(tf.cast(x, dtype))], draws(operations)
+        return run(x)
 
-    (expected, _), (found, drawn) = run(apart), run(step_of(11))
-    assert [t.dtype for t in drawn] == [tf.int32]
-    for a, b in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert_same([dropped(apart)], [dropped(in_step)])
 
 
-def test_a_mask_of_more_units_than_are_drawn_ahead_waits_for_its_tensor():
-    def drawn(most):
-        layer = Dropout(0.5)
+@pytest.mark.parametrize(("most", "width", "late"), [(2**8, 2**10, False), (2**8 + 1, 2**10, True), (8, None, True)])
+def test_a_mask_of_many_units_or_of_no_known_number_waits_for_its_tensor(most, width, late):
+    layer = Dropout(0.5)
 
-        @tf.function(input_signature=[tf.TensorSpec((None, 2**10))])
-        def run(x):
-            with step_of(most)(x):
-                return layer(tf.nn.relu(x), training=True)
-
-        return draws(run.get_concrete_function().graph.get_operations())[0].dtype
+    @tf.function(input_signature=[tf.TensorSpec((None, width))])
+    def run(x):
+        with in_step(x, most):
+            return layer(tf.nn.relu(x), training=True)
 
     assert kernels.AHEAD == 2**18
-    assert (drawn(2**8), drawn(2**8 + 1)) == (tf.int32, tf.float32)
+    assert [waits(call) for call in calls_of(run.get_concrete_function())] == [late]
+
+
+def test_a_function_within_a_step_may_be_called_in_another():
+    layer, x = made("dropout")
+    inner = tf.function(lambda x: layer(tf.nn.relu(x), training=True))
+    drawn = []
+    for _ in range(2):
+
+        @tf.function
+        def run(x):
+            with in_step(x):
+                return inner(x)
+
+        drawn.append(run(x))
+    again = made("dropout")[0]
+    assert_same([again(x, training=True) for _ in drawn], drawn)
 
 
 def test_a_relu_joined_with_a_mask_may_go_elsewhere_too():
@@ -138,9 +170,11 @@ def test_a_relu_joined_with_a_mask_may_go_elsewhere_too():
                 y = layer(r, training=True) + layer(r, training=True) + tf.square(r)
             return tape.gradient(y, x)
 
-        return run(x - 1)
+        return run(x - 1), len(calls_of(run.get_concrete_function(x)))
 
-    np.testing.assert_allclose(gradient(step_of(8)), gradient(apart), rtol=1e-6)
+    (expected, before), (found, calls) = gradient(apart), gradient(in_step)
+    assert (before, calls) == (4, 2)
+    assert_same([expected], [found], rtol=1e-6)
 
 
 def test_a_constant_in_a_step_has_no_relu():
@@ -148,7 +182,7 @@ def test_a_constant_in_a_step_has_no_relu():
 
     @tf.function
     def run():
-        with step_of(8)(x):
+        with in_step(x):
             return layer(x, training=True)
 
     np.testing.assert_array_equal(run(), made("dropout")[0](x, training=True))

@@ -107,12 +107,13 @@ def test_masks_of_a_step_are_drawn_once_and_train_the_same_network(
     for context in (kernels.within_step, lambda examples, most: contextlib.nullcontext()):
         monkeypatch.setattr(kernels, "within_step", context)
         engine = Engine(zoo.build(model, (8, 8, 1), 10, placement, 1, **settings), PLAIN, digits, seed=5)
-        step = tf.function(engine.step, autograph=False).get_concrete_function(digits.train.x[:8], digits.train.y[:8])
-        types = [operation.type for operation in step.graph.get_operations()]
-        drawn.append(sum("PartitionedCall" in kind for kind in types))
+        batch = tf.TensorSpec((None, 8, 8, 1), tf.uint8), tf.TensorSpec((None,), tf.int32)
+        step = tf.function(engine.step, autograph=False).get_concrete_function(*batch)
+        calls = [operation for operation in step.graph.get_operations() if "PartitionedCall" in operation.type]
+        drawn.append([call.inputs[0].dtype for call in calls])
         list(fit(engine, subset=0))
         weights.append(engine.model.get_weights())
-    assert drawn == [draws, 2 * draws]
+    assert drawn == [[tf.int32] * draws, [tf.float32] * 2 * draws]  # from a shape, and from what goes through
     assert len(digits.train) % PLAIN.batch_size  # the last batch is a smaller one
     for ours, apart in zip(*weights, strict=True):
         np.testing.assert_array_equal(ours, apart)

@@ -111,7 +111,8 @@ class Engine:
         x, model = self._floats(x), self.model
         for rate in self._moving:
             rate.move(tf.cast(self.optimizer.iterations, tf.float32) / self._total)
-        with kernels.within_step(tf.shape(y)[0], self.batch), tf.GradientTape() as tape:
+        most = min(self.batch, len(self.dataset.train))
+        with kernels.within_step(tf.shape(y)[0], most), tf.GradientTape() as tape:
             logits = model(x, training=True)
             losses = self._losses(y, logits)
             objective = self.optimizer.scale_loss(tf.reduce_mean(losses) + sum(model.losses))

@@ -68,8 +68,8 @@ class Dropout(_Dropping, keras.layers.Dropout):
 
     Arguments, configuration and behaviour are Keras'; the masks of a seed are not. Each
     value is dropped independently with probability `rate`, exact to 2**-32
-    (`realised_rate`), and the others are divided by the share kept. No mask is stored for
-    the gradient.
+    (`realised_rate`), and the others are divided by the share kept. No mask of single values
+    is stored for the gradient.
 
     >>> layer = Dropout(0.25, seed=1)
     >>> layer.realised_rate

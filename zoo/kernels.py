@@ -4,8 +4,10 @@ A mask is a hash of the elements' numbers (`zoo.counter`), drawn, compared and m
 in one loop that XLA compiles, so that nothing but the tensor itself goes through memory.
 No mask is kept for the gradient: that is the same function of what comes back, its mask
 drawn again. Outside of compiled models each call is a small program of its own, compiled
-once for each shape and process. Calling one costs a small network more than what it does:
-in a training step as few are called as can be, and beside other work (`within_step`).
+once for each shape and process.
+
+Calling such a program costs a small network more than what it does. So in the steps of the
+project's loop (`within_step`) fewer are called, some of them before the tensor is there.
 
 A draw is named by the `state` of a seed generator, int64 `(2,)`: its seed and how many
 draws went before; `lane` keeps the draws of replicas apart.
@@ -31,14 +33,16 @@ _step = contextvars.ContextVar("step", default=None)
 def within_step(examples, most):
     """A context in which to trace a training step of `examples`, a scalar tensor of at most `most`.
 
-    For steps of which nobody sees the inside, and whose masked tensors all have one row for
-    each example. Up to `AHEAD` factors of `drop` come from a program that does not wait for
-    the tensor: TensorFlow runs it beside what makes the tensor. A mask directly behind
-    TensorFlow's `Relu` becomes one operation with it, which draws nothing on the way back.
+    A mask of `drop` directly behind TensorFlow's `Relu` is joined with it: what comes back goes
+    through where something came out, and nothing is drawn for it. Up to `AHEAD` factors of such
+    a mask, or of one of whole maps, come from a program that does not wait for the tensor, so
+    that it can run beside what makes the tensor; those of whole maps are kept for the gradient.
 
-    With respect to what goes into the ReLU the gradient is the same, as long as what comes
-    back is finite. With respect to what the ReLU puts out, the mask's share is missing. Enter
-    it inside the function that is traced; the tape has to record both.
+    For steps of which nobody sees the inside, and whose masked tensors have one row for each
+    example. With respect to what goes into the ReLU the gradient is the same; with respect to
+    what it puts out, the mask's share is missing. Values and gradients have to be finite: a
+    value that is not can be NaN where it was to be dropped. Enter the context inside the
+    function that is traced; the tape has to record both operations.
     """
     token = _step.set((examples, most))
     try:
@@ -56,11 +60,10 @@ def drop(x, state, lane, rate, noise_shape=None):
     be joined with a ReLU before it: noise may be negative, and blocks have a factor of each example.
     """
     noise_shape, numbers = None if noise_shape is None else tuple(noise_shape), _numbers(lane, rate)
-    operation = getattr(x, "op", None)  # what is no part of a graph has none
-    if _step.get() and operation is not None and operation.type == "Relu":
-        return _relu_and_drop(operation.inputs[0], state, numbers, noise_shape)
-    factors = _drawn_ahead(x, state, numbers, noise_shape) if noise_shape and 1 in noise_shape else None
-    if factors is not None:  # few enough to be kept for the gradient
+    if _in_step(x) and x.op.type == "Relu":
+        return _relu_and_drop(x.op.inputs[0], state, numbers, noise_shape)
+    factors = _drawn_ahead(x, state, numbers, noise_shape) if _in_step(x) and 1 in (noise_shape or ()) else None
+    if factors is not None:
         return _symmetric(lambda x: _scaled(x, factors), x)
     kernel = _kernel(_dropped, x.dtype, noise_shape)
     return _symmetric(lambda x: kernel(x, state, numbers), x)
@@ -80,6 +83,11 @@ def shake(x, state, lane, rate):
     """`x` times Gaussian noise of mean 1 and variance rate/(1 - rate) (Srivastava et al. 2014, section 10)."""
     kernel, numbers = _kernel(_shaken, x.dtype), _numbers(lane, rate)
     return _symmetric(lambda x: kernel(x, state, numbers), x)
+
+
+def _in_step(x):
+    """Whether `x` is of the graph of a step, and not of a function inside it, which may be called again elsewhere."""
+    return _step.get() is not None and getattr(x, "graph", None) is _step.get()[0].graph
 
 
 def _numbers(lane, rate):
@@ -122,16 +130,24 @@ def _drawn_ahead(x, state, numbers, noise_shape):
     They are drawn for as many examples as a step may have, and the first ones taken: the same
     as would be drawn for those alone.
     """
-    if not _step.get() or not x.shape.rank:
+    if not x.shape.rank:
         return None
     units = [x.shape[i] if n is None else n for i, n in enumerate(noise_shape or [None] * x.shape.rank)]
-    examples, units[0] = _step.get() if units[0] is None else (None, units[0])
+    (examples, most), any_batch = _step.get(), units[0] is None
+    if any_batch:
+        units[0] = most
     if None in units or math.prod(units) > AHEAD:
         return None
     dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
     factors = _kernel(_factors, tf.int32, dtype)(tf.constant(units), state, numbers)
     factors.set_shape(units)
-    return factors[:examples]
+    return factors[:examples] if any_batch else factors
+
+
+def _scaled(x, factor):
+    """`x` times a `factor` of 32 bits or more, in `x`'s own type: 16 bits would round the factor itself."""
+    wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+    return tf.cast(wide * tf.cast(factor, wide.dtype), x.dtype)
 
 
 def _shaped(y, like):
@@ -225,9 +241,3 @@ def _blocks_dropped(x, key, chance, block_size, channels_last):
     corners, rate = blocks.corners(tf.shape(x), _rate(chance), block_size, channels_last)
     begun = tf.reshape(_words(*key, tf.reduce_prod(corners)) < chance_of(rate), corners)
     return _scaled(x, blocks.factors(begun, tf.shape(x), block_size, channels_last))
-
-
-def _scaled(x, factor):
-    """`x` times a float32 `factor`, in `x`'s own type: 16 bits would round the factor itself."""
-    wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
-    return tf.cast(wide * tf.cast(factor, wide.dtype), x.dtype)
