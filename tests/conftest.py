@@ -96,3 +96,13 @@ def artefacts(runs, tmp_path_factory):
 
     shelf = tmp_path_factory.mktemp("shelf")
     return {model: export(folder, name=model, out=shelf) for model, folder in runs.items()}
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A folder with small TFDS sets of several kinds."""
+    from prepared_sets import write_all
+
+    folder = tmp_path_factory.mktemp("tfds")
+    write_all(folder)
+    return folder

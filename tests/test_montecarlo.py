@@ -174,6 +174,7 @@ def test_samples_of_our_own_architectures_are_drawn_side_by_side(small):
     ],
 )
 def test_keras_own_layers_and_usual_operations_are_run_side_by_side(part):
+    keras.utils.set_random_seed(1)  # far below 0, GELU is 0 or almost 0 as rounding has it: not by these weights
     model = stack((5, 4), layers.Dropout(0.5), part)
     assert Sampler(model)._together
     assert_same_samples(model, batch(model), [1, 2, 3])

@@ -1,4 +1,4 @@
-"""The report: sentences that claim no more than the figures, a picture that shows them, one safe page."""
+"""The report: a table, a picture that shows the figures, one safe page."""
 
 import csv
 import json
@@ -40,13 +40,6 @@ def write_runs(folder, models=("mlp",), arms=("none", "default"), seeds=3, epoch
     return folder
 
 
-def pair(**changes):
-    figures_of_pair = {"n": 10, "difference": -0.61, "low": -1.01, "high": -0.21, "level": 0.95}
-    figures_of_pair |= {"bootstrap_low": -0.9, "bootstrap_high": -0.3}
-    figures_of_pair |= {"variance_ratio": 0.25, "variance_p": 0.03}
-    return {"a": "none", "b": "default", **figures_of_pair, **changes}
-
-
 def png_size(data):
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     return struct.unpack(">II", data[16:24])
@@ -81,81 +74,6 @@ def written(tmp_path_factory):
     folder = write_runs(tmp_path_factory.mktemp("compare"), seeds=10)
     summary = report.write(folder, {"dataset": "digits"})
     return folder, summary, Page((folder / "report.html").read_text(encoding="utf-8"))
-
-
-# === Sentences ===
-
-
-def test_an_interval_below_zero_is_said_to_be_lower():
-    said, interval = wording.sentence(pair()).split(" (")
-    assert said == "default lowered the test error by 0.61 points against none"
-    assert interval == "95 % interval 0.21 to 1.01, 10 paired seeds)"
-
-
-def test_an_interval_above_zero_is_said_to_be_higher():
-    said, interval = wording.sentence(pair(difference=0.61, low=0.21, high=1.01)).split(" (")
-    assert said == "default raised the test error by 0.61 points against none"
-    assert interval == "95 % interval 0.21 to 1.01, 10 paired seeds)"
-
-
-@pytest.mark.parametrize(("low", "high"), [(-1.3, 0.1), (-1.2, 0.0), (None, None)])
-def test_an_interval_that_holds_zero_or_does_not_exist_is_no_difference(low, high):
-    text = wording.sentence(pair(low=low, high=high))
-    assert text.startswith("no difference in test error can be told from chance")
-    assert "default minus none is -0.61 points" in text
-
-
-def test_one_seed_is_not_called_a_difference():
-    found = {"a": "none", "b": "default", **statistics.paired([3.0], [1.0])}
-    assert "1 paired seed; one seed shows no spread" in wording.sentence(found)
-
-
-def test_identical_arms_are_said_to_be_the_same():
-    found = statistics.paired([3.0, 4.0], [3.0, 4.0])
-    text = wording.sentence({"a": "none", "b": "default", **found})
-    assert text == "default and none have the same test error at each of 2 paired seeds"
-
-
-def test_no_common_seed_says_that_nothing_can_be_said():
-    found = {"a": "none", "b": "default", **statistics.paired([], [])}
-    assert "nothing can be said" in wording.sentence(found)
-
-
-def test_the_loss_has_its_own_sentence_in_nats():
-    text = wording.sentence(pair(test_loss=pair(difference=0.05, low=0.01, high=0.09)), "test_loss")
-    assert text.startswith("default raised the test loss by 0.050 nats")
-
-
-def test_variance_is_called_smaller_only_when_the_test_says_so():
-    assert "scatters less" in wording.variance_sentence(pair())
-    assert wording.variance_sentence(pair(variance_p=0.3)).startswith("no difference in how far")
-    assert wording.variance_sentence(pair(variance_p=None)).startswith("no difference in how far")
-    assert wording.variance_sentence(pair(variance_ratio=None)).startswith("nothing can be said")
-
-
-def test_a_bound_near_zero_is_not_rounded_to_zero():
-    assert "interval 0.0004 to 1.01" in wording.sentence(pair(high=-0.0004))
-
-
-def test_many_pairs_come_with_a_word_about_luck():
-    pairs = [pair(b=name, test_loss=pair(), test_ece=pair()) for name in ("x", "y", "z")]
-    (note,) = wording.notes({"arms": {}, "pairs": pairs})
-    assert "up to 15 %" in note
-    headline = wording.headline({"arms": {}, "pairs": [*pairs[:2], pair(b="z", high=0.2)]})
-    assert headline.endswith("2 lowered the test error, 1 cannot be told from chance")
-
-
-def test_runs_without_a_finite_figure_are_mentioned():
-    rows = [{"model": "mlp", "arm": "none", "seed": s, "test_error": 90.0, "test_loss": loss, "test_ece": 1.0}
-            for s, loss in enumerate((0.1, float("nan")))]  # fmt: skip
-    assert "none: 1 of its runs" in wording.notes(statistics.summarise(rows))[0]
-
-
-def test_the_table_fits_a_terminal_of_80_columns_but_for_its_sentences(written):
-    text = wording.table(written[1])
-    assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("- "))
-    assert "default minus none" in text
-    assert "- default lowered the test error by" in text
 
 
 # === Reading ===
@@ -238,7 +156,14 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
-# === The page and the files ===
+# === The table, the page and the files ===
+
+
+def test_the_table_fits_a_terminal_of_80_columns_but_for_its_sentences(written):
+    text = wording.table(written[1])
+    assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("- "))
+    assert "default minus none" in text
+    assert "- default lowered the test error by" in text
 
 
 def test_summary_json_is_what_was_summarised(written):

@@ -74,10 +74,7 @@ def compare(
     before = (folders.read_json(Path(out) / "compare.json") or {}) if resume else {}
     seeds, tuning_seeds = seeds or before.get("seeds", 10), tuning_seeds or before.get("tuning_seeds", 1)
     tune = before.get("tune", {}) if tune is None else _candidates(tune)
-    if before and not (models or arms or options):
-        plans = {tuple(name.split("/", 1)): Plan.from_json(plan) for name, plan in before["plans"].items()}
-    else:
-        plans = {(m, name): p for m in models or ("mlp",) for name, p in _arms(m, arms or ARMS, options).items()}
+    plans = _plans(models, arms, options, before)
     request = {
         "seeds": seeds,
         "tune": tune,
@@ -97,6 +94,13 @@ def compare(
                 plans = sweep.tuned(plans, tune, tuning_seeds)
             sweep.compare(plans, range(seeds))
             return sweep.report(plans)
+
+
+def _plans(models, arms, options, before):
+    """(model, arm) -> plan: those that are asked for, or those of the comparison that is resumed."""
+    if before and not (models or arms or options):
+        return {tuple(name.split("/", 1)): Plan.from_json(plan) for name, plan in before["plans"].items()}
+    return {(m, name): p for m in models or ("mlp",) for name, p in _arms(m, arms or ARMS, options).items()}
 
 
 def _arms(model, arms, options):
