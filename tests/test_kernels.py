@@ -158,6 +158,14 @@ def test_a_function_within_a_step_may_be_called_in_another():
     assert_same([again(x, training=True) for _ in drawn], drawn)
 
 
+@pytest.mark.parametrize("name", ["dropout", "spatial_2d"])
+def test_a_step_that_runs_eagerly_drops_the_same(name):
+    layer, x = made(name)
+    with in_step(x):
+        found = layer(tf.nn.relu(x), training=True)
+    assert_same([made(name)[0](x, training=True)], [found])
+
+
 def test_a_relu_joined_with_a_mask_may_go_elsewhere_too():
     def gradient(context):
         layer, x = made("dropout")

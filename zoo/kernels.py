@@ -42,7 +42,7 @@ def within_step(examples, most):
     example. With respect to what goes into the ReLU the gradient is the same; with respect to
     what it puts out, the mask's share is missing. Values and gradients have to be finite: a
     value that is not can be NaN where it was to be dropped. Enter the context inside the
-    function that is traced; the tape has to record both operations.
+    function that is traced; the tape has to record both operations. Run eagerly it changes nothing.
     """
     token = _step.set((examples, most))
     try:
@@ -87,7 +87,8 @@ def shake(x, state, lane, rate):
 
 def _in_step(x):
     """Whether `x` is of the graph of a step, and not of a function inside it, which may be called again elsewhere."""
-    return _step.get() is not None and getattr(x, "graph", None) is _step.get()[0].graph
+    examples, _ = _step.get() or (None, None)
+    return tf.is_symbolic_tensor(examples) and tf.is_symbolic_tensor(x) and x.graph is examples.graph
 
 
 def _numbers(lane, rate):
