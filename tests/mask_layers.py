@@ -1,4 +1,4 @@
-"""Mask layers of every kind, and an input for each."""
+"""Mask layers of every kind, an input for each, and the programs that a graph calls for them."""
 
 import pytest
 import tensorflow as tf
@@ -25,3 +25,8 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 def made(name, seed=3, **more):
     make, shape = LAYERS[name]
     return make(seed=seed, **more), tf.random.stateless_uniform(shape, (1, 2), 0.5, 1.5)
+
+
+def calls_of(traced):
+    """The calls of compiled programs in the graph of a traced function."""
+    return [operation for operation in traced.graph.get_operations() if "PartitionedCall" in operation.type]

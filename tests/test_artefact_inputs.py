@@ -210,7 +210,7 @@ class Bomb:
 
 def test_objects_are_never_unpickled(tmp_path):
     hostile = np.array([Bomb()] * 64, object).reshape(8, 8, 1)
-    np.save(tmp_path / "x.npy", hostile, allow_pickle=True)
+    np.save(tmp_path / "x.npy", hostile, allow_pickle=True)  # written, to see it refused; no test reads it so
     np.savez(tmp_path / "x.npz", x=hostile)
     for name in ("x.npy", "x.npz"):
         with pytest.raises(BadInput, match="Python objects"):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from mask_layers import every_layer, made
+from mask_layers import calls_of, every_layer, made
 
 from zoo import counter, kernels
 from zoo.dropout import Dropout, kind_of
@@ -64,10 +64,6 @@ def traced(name, context, dtype="float32", rows=None, xla=False, before=tf.nn.re
         return y, tape.gradient(y, x, upstream)
 
     return [tf.cast(t, tf.float64) for t in run(x, tf.exp(x))], calls_of(run.get_concrete_function())
-
-
-def calls_of(traced):
-    return [operation for operation in traced.graph.get_operations() if "PartitionedCall" in operation.type]
 
 
 def waits(call):

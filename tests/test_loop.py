@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from mask_layers import calls_of
 
 import zoo
 from trainers import loop
@@ -109,8 +110,7 @@ def test_masks_of_a_step_are_drawn_once_and_train_the_same_network(
         engine = Engine(zoo.build(model, (8, 8, 1), 10, placement, 1, **settings), PLAIN, digits, seed=5)
         batch = tf.TensorSpec((None, 8, 8, 1), tf.uint8), tf.TensorSpec((None,), tf.int32)
         step = tf.function(engine.step, autograph=False).get_concrete_function(*batch)
-        calls = [operation for operation in step.graph.get_operations() if "PartitionedCall" in operation.type]
-        drawn.append([call.inputs[0].dtype for call in calls])
+        drawn.append([call.inputs[0].dtype for call in calls_of(step)])
         list(fit(engine, subset=0))
         weights.append(engine.model.get_weights())
     assert drawn == [[tf.int32] * draws, [tf.float32] * 2 * draws]  # from a shape, and from what goes through

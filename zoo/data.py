@@ -113,8 +113,9 @@ def load(
     if image_size and source.kind != "image":
         raise BadInput(f"{name} is text, which image_size {image_size} cannot resize; leave it out")
     y = {key: split.y for key, split in source.splits.items()}
-    size = {"split_seed": split_seed, "train_size": train_size, "hold_out": source.hold_out}
-    places, test_part = cut(name, y, len(source.labels), **size)
+    places, test_part = cut(
+        name, y, len(source.labels), split_seed=split_seed, train_size=train_size, hold_out=source.hold_out
+    )
     parts, input_shape, tokens = build(source, places, image_size, vocabulary, length, memory_budget)
     about = {"version": None, **source.about, "test_part": test_part, "split_seed": split_seed}
     about |= {"train_size": len(parts["train"]), "image_size": image_size}

@@ -63,7 +63,7 @@ def drop(x, state, lane, rate, noise_shape=None):
     if _in_step(x) and x.op.type == "Relu":
         return _relu_and_drop(x.op.inputs[0], state, numbers, noise_shape)
     factors = _drawn_ahead(x, state, numbers, noise_shape) if _in_step(x) and 1 in (noise_shape or ()) else None
-    if factors is not None:
+    if factors is not None:  # few: kept for the gradient
         return _symmetric(lambda x: _scaled(x, factors), x)
     kernel = _kernel(_dropped, x.dtype, noise_shape)
     return _symmetric(lambda x: kernel(x, state, numbers), x)
