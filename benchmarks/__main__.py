@@ -1,30 +1,33 @@
-"""`python -m benchmarks`: measure, print, and write `benchmarks/results.json`."""
+"""`python -m benchmarks`: measures, prints, and writes `benchmarks/results.json`."""
 
 import json
 import sys
 from pathlib import Path
 
-from zoo.command import Parser, run
-from zoo.errors import BadInput
+from zoo.checks import one_of
+from zoo.cli import Parser, run
 
 FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
-ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "cold_start", "memory")
+ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "masks", "uncertainty", "cold_start", "memory")
 TUNING = ("tuners", "trial", "workers")
 PRICE = ("price", "widths")
 NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *ARTEFACTS, *TUNING)
 
 
-def main(argv=None):
-    """Measure what was asked for, and keep what was measured before of the rest."""
+def main(argv: list[str] | None = None) -> None:
+    """Runs the benchmarks of a command line; the results of the others stay in the file.
+
+    Raises:
+        BadInput: there is no benchmark of a name.
+    """
     parser = Parser(
         prog="python -m benchmarks",
-        description="Ratios against stock Keras, PyTorch and bare runtimes, each measured in one run.",
+        description="Measure ratios against stock Keras, PyTorch and bare runtimes, each within one run.",
     )
-    parser.add_argument("only", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (all)")
+    parser.add_argument("only", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (default: all)")
     wanted = parser.parse_args(argv).only or NAMES
     for name in wanted:
-        if name not in NAMES:
-            raise BadInput(f"received the benchmark {name!r}; there are {', '.join(NAMES)}")
+        one_of("NAME", name, NAMES)
 
     from zoo import startup
 
@@ -38,7 +41,7 @@ def main(argv=None):
     for name in wanted:
         result = _measure(name)
         results[name] = {**result, "machine": machine()}
-        print(f"{name}: {_told(result)}", flush=True)
+        print(f"{name}: {_described(result)}", flush=True)
         write_json(path, results)
         figure.draw(results)
 
@@ -53,8 +56,8 @@ def _measure(name):
     return getattr(rooms[name], name)()
 
 
-def _told(result):
-    """The figures of a result that are not lists, and its rows."""
+def _described(result):
+    """The figures of a result, then its rows, a line each."""
     parts = [f"{key.replace('_', ' ')} {value:.3g}" for key, value in result.items() if isinstance(value, float)]
     parts += [", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in row.items()) for row in result.get("rows", ())]
     return "\n  ".join([result["what"], *parts, *([result["left_out"]] if "left_out" in result else [])])

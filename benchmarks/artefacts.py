@@ -1,25 +1,30 @@
-"""What loading and predicting cost: ratios against the bare runtime, and against the usual way of Monte-Carlo.
+"""The cost of loading and predicting: ratios against the bare runtime and against usual Monte Carlo dropout.
 
-Alternating measurements in one run, medians of their ratios; only these mean anything on
-a shared machine.
+The figures are medians of ratios of alternating measurements within one run; on a shared
+machine, only these are reliable.
 """
 
+import functools
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 import zoo
+from zoo.artefacts.locate import SHELF
 
-SHELF = Path(__file__).parent.parent / "saved_models"
 
-
-def overhead(names=("cnn-digits-default", "cnn-fashion_mnist-default"), batches=(1, 32, 256), rounds=200):
-    """`artefact.predict(x).probabilities` against a bare ONNX Runtime session on the same file: ratio, extra time."""
+def overhead(
+    names: Sequence[str] = ("cnn-digits-default", "cnn-fashion_mnist-default"),
+    batches: Sequence[int] = (1, 32, 256),
+    rounds: int = 200,
+) -> dict:
+    """Returns the ratio and the extra time of `artefact.predict(x)` against a bare ONNX Runtime session."""
     rows = [row for name in names for row in _overhead(name, batches, rounds)]
     return {"what": f"predict against a bare ONNX Runtime session, {rounds} pairs", "rows": rows}
 
@@ -40,15 +45,15 @@ def _overhead(name, batches, rounds):
         yield {"artefact": name, "batch": size, "ratio": ratio, "extra_microseconds": extra}
 
 
-def monte_carlo(samples=50, batch=256, rounds=7):
-    """Samples of the CNN on 28x28 images against one deterministic pass, and against `model(x, training=True)`."""
+def monte_carlo(samples: int = 50, batch: int = 256, rounds: int = 7) -> dict:
+    """Returns the time of Monte Carlo samples of the CNN against one pass and against `model(x, training=True)`."""
     from zoo import startup
 
     startup.tensorflow()
     import tensorflow as tf
 
-    from zoo.modes import in_mode
-    from zoo.montecarlo import Sampler
+    from zoo.modes.modes import in_mode
+    from zoo.modes.montecarlo import Sampler
 
     model = zoo.build("cnn", (28, 28, 1), 10, seed=1)
     x = tf.constant(np.random.default_rng(0).integers(0, 256, (batch, 28, 28, 1)), tf.uint8)
@@ -70,8 +75,10 @@ def monte_carlo(samples=50, batch=256, rounds=7):
     }
 
 
-def onnx_monte_carlo(name="cnn-fashion_mnist-default", samples=50, batch=256, rounds=7):
-    """The same in ONNX Runtime, without TensorFlow: samples against one pass, and against as many whole passes."""
+def onnx_monte_carlo(
+    name: str = "cnn-fashion_mnist-default", samples: int = 50, batch: int = 256, rounds: int = 7
+) -> dict:
+    """Returns the time of Monte Carlo samples in ONNX Runtime against one pass and against as many whole passes."""
     import onnxruntime
 
     artefact = zoo.load(SHELF / name, runtime="onnx")
@@ -91,8 +98,52 @@ def onnx_monte_carlo(name="cnn-fashion_mnist-default", samples=50, batch=256, ro
     }
 
 
-def cold_start(name="cnn-digits-default", rounds=5):
-    """Seconds of `python -m zoo predict` on one image of a digit, process start included."""
+def masks(name: str = "cnn-digits-default", samples: int = 50, batch: int = 256, rounds: int = 5) -> dict:
+    """Returns the time of samples with shared masks against samples with masks per example, by runtime."""
+    rows = []
+    for runtime in zoo.load(SHELF / name).card["formats"]:
+        artefact = zoo.load(SHELF / name, runtime=runtime)
+        x = np.random.default_rng(0).integers(0, 256, (batch, *artefact.card["input"]["shape"])).astype("uint8")
+        draw = functools.partial(artefact.predict, x, "mc", samples, seed=1)
+        ways = {kind: functools.partial(draw, masks=kind) for kind in ("shared", "per-example")}
+        rows.append({"runtime": runtime, "ratio": _ratio(_alternating(ways, rounds), *ways)})
+    return {"what": f"{samples} samples of {name}, batch {batch}: shared masks against masks per example", "rows": rows}
+
+
+def uncertainty(name: str = "cnn-fashion_mnist-default", samples: int = 50, rounds: int = 3) -> dict:
+    """Returns the time of `zoo.uncertainty` on a whole test part against drawing its samples alone, and the memory."""
+    code = _UNCERTAINTY.format(name=name, samples=samples, rounds=rounds)
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    ratio, seconds, peak = map(float, answer.stdout.split()[-3:])
+    what = f"zoo.uncertainty of {name}, {samples} samples, against drawing the samples of the test part alone"
+    return {"what": what, "ratio": ratio, "seconds": seconds, "peak_gib": peak}
+
+
+_UNCERTAINTY = """
+import resource, statistics, time
+import zoo
+from zoo.artefacts import locate
+from zoo.seeds import of_sample
+model, dataset = locate.opened(locate.subject({name!r}))
+x, sampler, ratios, taken = dataset.test.x, zoo.Sampler(model), [], []
+def draw():
+    for b, start in enumerate(range(0, len(x), 256)):
+        sampler.samples(x[start : start + 256], [of_sample(0, s, b) for s in range({samples})])
+def seconds(call):
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+for round_ in range({rounds} + 1):
+    alone, measured = seconds(draw), seconds(lambda: zoo.uncertainty(model, dataset, samples={samples}))
+    if round_:
+        ratios.append(measured / alone)
+        taken.append(measured)
+print(statistics.median(ratios), statistics.median(taken), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+def cold_start(name: str = "cnn-digits-default", rounds: int = 5) -> dict:
+    """Returns the seconds of `python -m zoo predict` on one image of a digit, with the start of the process."""
     from PIL import Image
 
     with tempfile.TemporaryDirectory() as folder:
@@ -104,8 +155,8 @@ def cold_start(name="cnn-digits-default", rounds=5):
     return {"what": what, "median": statistics.median(seconds), "all": seconds}
 
 
-def memory(name="cnn-digits-default", calls=1000):
-    """Resident memory after `calls` predictions in mode mc, against that after a tenth of them, by runtime."""
+def memory(name: str = "cnn-digits-default", calls: int = 1000) -> dict:
+    """Returns the resident memory after `calls` predictions in mode mc against that after a tenth of them."""
     rows = []
     for runtime in ("onnx", "litert", "savedmodel", "keras"):
         code = _MEMORY.format(folder=str(SHELF / name), runtime=runtime, calls=calls)
@@ -127,7 +178,7 @@ for call in range(1, {calls} + 1):
 
 
 def _alternating(ways, rounds):
-    """Seconds of each way in `rounds` rounds, after one that is not counted."""
+    """Returns the seconds of each way in `rounds` rounds, after one round that does not count."""
     seconds = {name: [] for name in ways}
     for round_ in range(rounds + 1):
         for name, way in ways.items():
@@ -142,6 +193,6 @@ def _ratio(seconds, above, below):
 
 
 def _seconds(call):
-    begun = time.perf_counter()
+    started = time.perf_counter()
     call()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started

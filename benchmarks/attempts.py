@@ -1,15 +1,16 @@
-"""Other ways to drop values, which did not help enough: each in the place of `zoo.kernels.drop`, in one run.
+"""Other implementations of dropout that did not help enough, each in place of `zoo.dropout.kernels.drop`.
 
-`lanes` are what the random bits of a 32-bit word are cut into; `where` and `product` are
-how a kept boolean mask is applied. The last two drop nothing: they are what is left of
-the price if drawing were free, in a program of its own by XLA and as TensorFlow's product.
-A mask behind a ReLU is joined with it in the used way and in those called joined; the others
-compare with `NOT_JOINED`. Lanes and programs of XLA are for masks of single values.
+`lanes` are the parts into which a random 32-bit word is cut; `where` and `product` are the
+two ways to apply a boolean mask. The last two implementations drop nothing: they show the
+price if drawing were free, with a program compiled by XLA and with TensorFlow's product.
+The current implementation fuses a mask after a ReLU with the ReLU, and so do those called
+`joined`; compare the others with `NOT_JOINED`. Lanes and XLA programs are for element-wise masks.
 """
 
 import contextlib
 import random
 import statistics
+from collections.abc import Sequence
 
 from zoo import startup
 
@@ -18,19 +19,19 @@ startup.tensorflow()
 import tensorflow as tf  # noqa: E402 - behind the quiet start
 
 from benchmarks import price  # noqa: E402
-from zoo import counter, kernels  # noqa: E402
+from zoo.dropout import counter, kernels  # noqa: E402
 
 MODELS = ("mlp", "resnet", "transformer")
 ROUNDS = 31
-SECONDS = 0.1  # about so long a measurement
+SECONDS = 0.1  # about the length of a measurement
 NOT_JOINED = "not joined, drawn in the product"
 _USED = kernels.drop
 
 
-def attempts(models=MODELS, rounds=ROUNDS):
-    """Rows of model, way, xla: the median ratio of its step time to that without dropout.
+def attempts(models: Sequence[str] = MODELS, rounds: int = ROUNDS) -> dict:
+    """Returns rows by model, way and xla: the median ratio of the step time to that without dropout.
 
-    In steps that XLA compiles as a whole only joining with a ReLU is looked at.
+    In steps that XLA compiles as a whole, only the fusion with a ReLU is measured.
     """
     rows = [row for model in models for row in _compared(model, False, WAYS, rounds)]
     rows += [row for model in models for row in _compared(model, True, {NOT_JOINED: _apart}, rounds)]
@@ -84,7 +85,7 @@ def _product(x, mask, scale):
 
 
 def _compiled(masks):
-    """`zoo.kernels.drop` for single values, its masks drawn by `masks(first key, second key, size, rate)`."""
+    """`zoo.dropout.kernels.drop` for single values, its masks drawn by `masks(first key, second key, size, rate)`."""
 
     @tf.function(jit_compile=True, autograph=False)
     def run(x, state, rate):
@@ -113,12 +114,12 @@ def _read_masks(first, second, size, rate):
 
 
 def _apart(x, state, lane, rate, noise_shape=None):
-    return _USED(tf.identity(x), state, lane, rate, noise_shape)  # not the ReLU's own output any more
+    return _USED(tf.identity(x), state, lane, rate, noise_shape)  # no longer the ReLU's own output
 
 
 @contextlib.contextmanager
 def _ahead(most):
-    """A context in which that many factors are drawn ahead."""
+    """A context in which up to `most` factors are drawn ahead."""
     usual, kernels.AHEAD = kernels.AHEAD, most
     try:
         yield

@@ -1,23 +1,26 @@
-"""Fills `saved_models/`: exports finished runs to it, and writes its `results.csv` from the cards that stand there.
+"""Fills `saved_models/`: exports finished runs to it, and writes its `results.csv` from the cards there.
 
 python -m benchmarks.evidence RUN_DIR... [--formats keras,onnx]   runs of `python -m trainers train` or `compare`
-python -m benchmarks.evidence --bag-of-words                      logistic regression on glue/sst2, beside them
-python -m benchmarks.evidence                                     the table again, from the cards alone
+python -m benchmarks.evidence --bag-of-words                      adds logistic regression on glue/sst2
+python -m benchmarks.evidence                                     writes the table again from the cards
 """
 
 import shutil
 import sys
 from pathlib import Path
 
-from trainers.folder import Table, read_csv
-from zoo.artefacts import contract, run
-from zoo.artefacts.export import FORMATS, export
-from zoo.catalogue import CONFIGS
-from zoo.command import Parser
-from zoo.command import run as command
-from zoo.placement import Placement
+from zoo import runs
+from zoo.artefacts import contract
+from zoo.artefacts.export import export
+from zoo.artefacts.locate import SHELF
+from zoo.artefacts.runtimes import RUNTIMES
+from zoo.cli import Parser
+from zoo.cli import run as command
+from zoo.files import Table
+from zoo.models.catalogue import CONFIGS
+from zoo.placement.placement import Placement
+from zoo.reading import read_csv
 
-SHELF = Path(__file__).parent.parent / "saved_models"
 COLUMNS = (
     "name", "model", "dataset", "placement", "formats", "seed", "parameters", "train_examples", "epochs",
     "best_epoch", "val_error", "test_error", "test_loss", "test_ece", "test_part", "seeds", "mean_test_error",
@@ -25,9 +28,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def keep(folder, formats, data_dir=None):
-    """Export the run in `folder` to its place on the shelf, in the place of what stood there."""
-    place = SHELF / run.read(folder).name
+def keep(folder: str | Path, formats: str, data_dir: str | Path | None = None) -> None:
+    """Exports the run in `folder` to `saved_models/`, and replaces the artefact of its name.
+
+    Args:
+        folder: a run folder.
+        formats: names of runtimes, joined by commas.
+        data_dir: the folder in which TFDS keeps its data.
+    """
+    place = SHELF / runs.read(folder).name
     before = place.with_name(f".{place.name}.before")
     if place.exists():
         place.rename(before)
@@ -40,8 +49,8 @@ def keep(folder, formats, data_dir=None):
     shutil.rmtree(before, ignore_errors=True)
 
 
-def row(card):
-    """The row of an artefact in `results.csv`, all of it from its card."""
+def row(card: dict) -> dict:
+    """Returns the row of an artefact in `results.csv`; all of it comes from its card."""
     error, training = card["metrics"]["test_error"], card["training"]
     return {
         "name": card["name"],
@@ -60,8 +69,8 @@ def row(card):
     }
 
 
-def bag_of_words():
-    """Test error (per cent) of a logistic regression on word and word-pair counts of glue/sst2."""
+def bag_of_words() -> dict:
+    """Returns the row of a logistic regression on counts of words and word pairs of glue/sst2."""
     import time
 
     import tensorflow_datasets as tfds
@@ -71,7 +80,7 @@ def bag_of_words():
 
     parts = tfds.as_numpy(tfds.load("glue/sst2", split=["train", "validation"], batch_size=-1, download=False))
     (train, train_y), (test, test_y) = (([s.decode() for s in p["sentence"]], p["label"]) for p in parts)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), min_df=2), LogisticRegression(C=10, max_iter=1000))
     model.fit(train, train_y)
     return {
@@ -84,18 +93,18 @@ def bag_of_words():
         "train_examples": len(train),
         "test_error": 100 * (1 - model.score(test, test_y)),
         "test_part": "validation",
-        "seconds": time.perf_counter() - begun,
+        "seconds": time.perf_counter() - started,
         "command": "python -m benchmarks.evidence --bag-of-words",
     }
 
 
-def main(argv=None):
-    """Keep what was named; then write the table: a row for each card, and the rows of what has none."""
+def main(argv: list[str] | None = None) -> None:
+    """Exports the named runs, then writes the table: a row for each card, and the rows without a card."""
     parser = Parser(prog="python -m benchmarks.evidence", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="*", metavar="RUN_DIR")
-    parser.add_argument("--formats", default=",".join(FORMATS))
-    parser.add_argument("--data-dir", metavar="DIR")
-    parser.add_argument("--bag-of-words", action="store_true")
+    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="run folders to export")
+    parser.add_argument("--formats", metavar="NAMES", default=",".join(RUNTIMES), help="comma-separated runtimes (all)")
+    parser.add_argument("--data-dir", metavar="DIR", help="where TFDS keeps its data (default: TFDS_DATA_DIR)")
+    parser.add_argument("--bag-of-words", action="store_true", help="train the logistic regression on glue/sst2 too")
     arguments = parser.parse_args(argv)
     for folder in arguments.runs:
         keep(folder, arguments.formats, arguments.data_dir)

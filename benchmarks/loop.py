@@ -1,8 +1,8 @@
-"""What an epoch takes beside the arithmetic of its steps: order, batches, sums, and reading from disk.
+"""The time of an epoch beside the arithmetic of its steps: order, batches, sums, and reading from disk.
 
-The arithmetic is the same compiled step on one batch that stays where it is, as often as
-an epoch has steps. `memory`: batches are gathered from arrays; `disk`: they are read,
-decoded and shuffled by `tf.data`, as sets are that do not fit in memory.
+The arithmetic is the same compiled step on one fixed batch, repeated as often as an epoch
+has steps. `memory`: batches are gathered from arrays; `disk`: `tf.data` reads, decodes and
+shuffles them, as it does for data sets that do not fit in memory.
 """
 
 import statistics
@@ -16,17 +16,17 @@ import tensorflow as tf  # noqa: E402
 
 import zoo  # noqa: E402
 from benchmarks.price import BATCH, PLACEMENTS, seconds_of  # noqa: E402
-from trainers import feed  # noqa: E402
-from trainers.loop import Engine  # noqa: E402
 from trainers.recipe import Recipe  # noqa: E402
+from trainers.training import feed  # noqa: E402
+from trainers.training.loop import Engine  # noqa: E402
 from zoo import data  # noqa: E402
 
 EXAMPLES = {"mlp": 20000, "cnn": 1280, "transformer": 1280}
 ROUNDS = 7
 
 
-def loop(rounds=ROUNDS):
-    """Rows of model, where the data are: an epoch's time over that of the arithmetic, in turns within one run."""
+def loop(rounds: int = ROUNDS) -> dict:
+    """Returns rows by model and place of the data: the time of an epoch over that of its arithmetic."""
     rows = []
     for model, examples in EXAMPLES.items():
         for where, budget in (("memory", 2**31), ("disk", 1)):

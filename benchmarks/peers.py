@@ -1,16 +1,16 @@
-"""Training with dropout on: the project's loop and layers, stock Keras in stock `fit`, and eager PyTorch.
+"""Training with dropout: the project's loop and layers, stock Keras with `fit`, and eager PyTorch.
 
-`ours` is what a run of 1,000 steps or more does, `ours_other` the same with the other
-setting of `jit_compile`. The same four networks and placements as in `benchmarks.price`,
-the same arrays, batch 128, Adam, all threads; images per second, in turns within one run.
-PyTorch is not among the requirements: where it is missing, its columns are left out, and
-the result says so.
+`ours` is what a run of 1,000 steps or more does, `ours_other` has the other setting of
+`jit_compile`. Networks and placements are those of `benchmarks.price`; all train on the same
+arrays at batch 128 with Adam and all threads, in turns within one run. Figures are images
+per second. PyTorch is optional: without it, its columns are left out, and the result says so.
 """
 
 import dataclasses
 import importlib.util
 import statistics
 import time
+from collections.abc import Sequence
 
 from zoo import startup
 
@@ -20,15 +20,16 @@ import keras  # noqa: E402 - behind the quiet start
 
 import zoo  # noqa: E402
 from benchmarks.price import BATCH, PLACEMENTS, noise, stock  # noqa: E402
-from trainers.loop import Engine  # noqa: E402
 from trainers.recipe import Recipe  # noqa: E402
+from trainers.training.loop import Engine  # noqa: E402
+from trainers.training.optimizer import compiles  # noqa: E402
 
 STEPS = {"mlp": 100, "cnn": 12, "resnet": 12, "transformer": 8}
 ROUNDS = 9
 
 
-def peers(models=tuple(STEPS), rounds=ROUNDS):
-    """Rows of model: images per second of each, and the ratios of ours to the others, medians over rounds."""
+def peers(models: Sequence[str] = tuple(STEPS), rounds: int = ROUNDS) -> dict:
+    """Returns rows by model: images per second of each, and the ratios of ours to the others, medians over rounds."""
     rows = []
     for model in models:
         epochs = {"ours": _ours(model), "ours_other": _ours(model, other=True)}
@@ -37,12 +38,12 @@ def peers(models=tuple(STEPS), rounds=ROUNDS):
         for run in epochs.values():
             run()
         for round_ in range(rounds):
-            # Each in turn begins a round.
+            # Each of them starts a round in turn.
             names = list(epochs)[round_ % len(epochs) :] + list(epochs)[: round_ % len(epochs)]
             for name in names:
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 epochs[name]()
-                seconds[name].append(time.perf_counter() - begun)
+                seconds[name].append(time.perf_counter() - started)
         rows.append(_row(model, seconds))
         keras.backend.clear_session()
     absent = {} if _has_torch() else {"left_out": "PyTorch is not installed: pip install torch==2.13.0"}
@@ -68,7 +69,7 @@ def _network(model):
 def _ours(model, other=False):
     network, recipe = _network(model), Recipe(epochs=1000, schedule="constant", warmup=0.0)
     if other:
-        recipe = dataclasses.replace(recipe, jit_compile=not recipe.compiles(network, 10**6))
+        recipe = dataclasses.replace(recipe, jit_compile=not compiles(recipe, network, 10**6))
     engine = Engine(network, recipe, _data(model), seed=1)
     epochs = iter(range(1, 1000))
     return lambda: engine.train_epoch(next(epochs))
@@ -82,7 +83,7 @@ def _stock(model):
 
 
 def _torch(model):
-    """PyTorch in whichever layout is faster, or nothing."""
+    """PyTorch in the faster memory layout, or nothing if it is not installed."""
     if not _has_torch():
         return {}
     import torch
@@ -90,15 +91,15 @@ def _torch(model):
     from benchmarks import torch_networks
 
     torch.manual_seed(1)
-    data, found = _data(model).train, []
+    data, timed = _data(model).train, []
     for channels_last in (False, True) if model in ("cnn", "resnet") else (False,):
         network = getattr(torch_networks, model)()
         trainer = torch_networks.Trainer(network, data.x, data.y, BATCH, channels_last)
         trainer.epoch()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         trainer.epoch()
-        found.append((time.perf_counter() - begun, channels_last, trainer.epoch))
-    return {"torch": min(found)[2]}
+        timed.append((time.perf_counter() - started, channels_last, trainer.epoch))
+    return {"torch": min(timed)[2]}
 
 
 def _has_torch():

@@ -1,20 +1,24 @@
-"""The four networks, site by site, in eager PyTorch: what the project's training is compared with.
+"""The four networks in eager PyTorch, with dropout at the same sites: the project's training is compared with them.
 
-Same shapes, same dropout, same optimiser as `benchmarks.price`; PyTorch's own layers and
-its own fastest form of each (convolutions in `channels_last`, where that is faster).
+Shapes, dropout and optimizer are those of `benchmarks.price`; layers are PyTorch's own in
+their fastest form (convolutions in `channels_last` where that is faster).
 """
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 
-def mlp(rate=0.5):
+def mlp(rate: float = 0.5) -> nn.Module:
+    """Returns the MLP 512-512."""
     hidden = [nn.Linear(784, 512), nn.ReLU(), nn.Dropout(rate), nn.Linear(512, 512), nn.ReLU(), nn.Dropout(rate)]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(512, 10))
 
 
-def cnn(rate=0.5, spatial=0.1):
+def cnn(rate: float = 0.5, spatial: float = 0.1) -> nn.Module:
+    """Returns the CNN; `rate` is at `hidden`, `spatial` at `conv`."""
+
     def convolution(before, after):
         return [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.Dropout2d(spatial)]
 
@@ -23,7 +27,8 @@ def cnn(rate=0.5, spatial=0.1):
     return nn.Sequential(*first, *second, nn.Linear(64 * 49, 256), nn.ReLU(), nn.Dropout(rate), nn.Linear(256, 10))
 
 
-def resnet(rate=0.2):
+def resnet(rate: float = 0.2) -> nn.Module:
+    """Returns the ResNet."""
     return nn.Sequential(
         *_normalised(1, 16),
         nn.ReLU(),
@@ -36,7 +41,8 @@ def resnet(rate=0.2):
     )
 
 
-def transformer(rate=0.1):
+def transformer(rate: float = 0.1) -> nn.Module:
+    """Returns the transformer."""
     return _Transformer(rate)
 
 
@@ -88,16 +94,16 @@ class _Encoder(nn.Module):
 
 
 class Trainer:
-    """Steps of Adam on `network`, on images and labels held in memory."""
+    """Trains `network` with Adam on images `(n, height, width, channels)` and labels in memory."""
 
-    def __init__(self, network, x, y, batch, channels_last):
+    def __init__(self, network: nn.Module, x: np.ndarray, y: np.ndarray, batch: int, channels_last: bool):
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._network = network.to(memory_format=self._layout).train()
         self._x, self._y, self._batch = torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(y).long(), batch
         self._optimizer = torch.optim.Adam(network.parameters(), 1e-3)
 
-    def epoch(self):
-        """One pass over the data, shuffled."""
+    def epoch(self) -> None:
+        """Trains one pass over the shuffled data."""
         for index in torch.randperm(len(self._x)).split(self._batch):
             x = (self._x[index].float() / 255).contiguous(memory_format=self._layout)
             self._optimizer.zero_grad()

@@ -1,7 +1,7 @@
 """Training speed of the project's loop against stock `model.fit`, on the same arrays.
 
-Machines differ, and one machine differs from minute to minute: only ratios of
-alternating measurements mean anything, and they are what is reported.
+Machines differ, and the speed of one machine changes from minute to minute. So the figures
+are ratios of alternating measurements.
 """
 
 import os
@@ -16,25 +16,25 @@ startup.tensorflow()
 import keras  # noqa: E402 - behind the quiet start
 
 import zoo  # noqa: E402
-from trainers.loop import Engine, fit  # noqa: E402
 from trainers.recipe import Recipe  # noqa: E402
+from trainers.training.loop import Engine, fit  # noqa: E402
 from zoo import data  # noqa: E402
 
 
-def digits(seeds=5, epochs=50):
-    """MLP 256-256 on digits, whole runs with tracing, validation each epoch: seconds and final accuracy."""
+def digits(seeds: int = 5, epochs: int = 50) -> dict:
+    """Returns seconds and final accuracy of whole runs of an MLP 256-256 on digits, with tracing and validation."""
     dataset, rows = data.load("digits"), []
     for seed in range(seeds):
-        # The order alternates, so that a machine growing slower or faster favours neither.
+        # The order alternates, so that a machine that becomes slower or faster favours neither.
         pair = [_ours, _stock] if seed % 2 else [_stock, _ours]
         row = {"seed": seed}
         for run in pair:
             keras.backend.clear_session()
             model = zoo.build("mlp", dataset.input_shape, dataset.classes, {"hidden": 0.5}, seed, hidden=(256, 256))
-            begun = time.perf_counter()
+            started = time.perf_counter()
             accuracy = run(model, dataset, epochs, seed)
             name = run.__name__.strip("_")
-            row |= {f"{name}_seconds": time.perf_counter() - begun, f"{name}_accuracy": accuracy}
+            row |= {f"{name}_seconds": time.perf_counter() - started, f"{name}_accuracy": accuracy}
         row["ratio"] = row["stock_seconds"] / row["ours_seconds"]
         rows.append(row)
     return {
@@ -46,8 +46,14 @@ def digits(seeds=5, epochs=50):
     }
 
 
-def fashion(model, train_size, rounds=5):
-    """Seconds per epoch on Fashion-MNIST after the first of 50, validation included, in alternating rounds."""
+def fashion(model: str, train_size: int | None, rounds: int = 5) -> dict:
+    """Returns the seconds of an epoch on Fashion-MNIST with validation, after the first epoch, in alternating rounds.
+
+    Args:
+        model: the network's name.
+        train_size: number of training images; None for all 54,000.
+        rounds: number of measurements.
+    """
     dataset = data.load("fashion_mnist", train_size=train_size)
     ours, stock = (zoo.build(model, dataset.input_shape, dataset.classes, seed=1) for _ in range(2))
     epochs = fit(Engine(ours, Recipe(schedule="constant", warmup=0.0), dataset, 1), subset=0)
@@ -58,9 +64,9 @@ def fashion(model, train_size, rounds=5):
     for round_ in range(rounds):
         seconds = {}
         for name in ("ours", "stock") if round_ % 2 else ("stock", "ours"):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             next(epochs) if name == "ours" else _fit_stock(stock, dataset, 1)
-            seconds[name] = time.perf_counter() - begun
+            seconds[name] = time.perf_counter() - started
         pairs.append(seconds)
     ratios = sorted(pair["stock"] / pair["ours"] for pair in pairs)
     return {
@@ -72,12 +78,12 @@ def fashion(model, train_size, rounds=5):
     }
 
 
-def machine():
-    """What the figures were measured on."""
+def machine() -> dict:
+    """Returns the processor, the number of cores, and whether there is AVX-512."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         lines = [line.partition(":")[::2] for line in file]
     about = {key.strip(): value.strip() for key, value in lines}
-    # Where there is AVX-512, TensorFlow computes by oneDNN unless told otherwise.
+    # With AVX-512, TensorFlow uses oneDNN by default.
     avx512 = "avx512f" in about.get("flags", "").split()
     return {"processor": about.get("model name", platform.processor()), "cores": os.cpu_count(), "avx512": avx512}
 

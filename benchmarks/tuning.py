@@ -1,4 +1,4 @@
-"""How good the tuners' picks are, what a trial costs beside its training, what a second worker buys."""
+"""The quality of the tuners' picks, the overhead of a trial, and the gain of a second worker."""
 
 import itertools
 import json
@@ -11,21 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.folder import read_csv, read_json
 from tuning.request import TUNERS
 from tuning.space import Space
+from zoo.reading import read_csv, read_json
 
-RUNS = Path("runs") / "benchmarks"  # kept, so that an interrupted measurement goes on
+RUNS = Path("runs") / "benchmarks"  # kept, so that an interrupted measurement can be resumed
 NETWORK = {"settings": {"hidden": "128/128"}, "epochs": 30}
 TUNE = ("input=0:0.3:0.1", "hidden=0:0.8:0.1")
 SEEDS = 10
 
 
-def tuners(trials=20):
-    """Each tuner's pick of 20 trials against the best of the full grid, both by 10 seeds that chose nothing.
+def tuners(trials: int = 20) -> dict:
+    """Returns how far each tuner's pick of 20 trials is from the best of the full grid.
 
-    The distance is that of mean validation errors, in per cent points, and in standard
-    errors of its paired difference over the seeds.
+    Both are measured with 10 seeds that selected nothing. The distance is that of the mean
+    validation errors, in percentage points, and in standard errors of the paired difference.
     """
     space = Space.parse(TUNE)
     errors = _grid(space)
@@ -33,14 +33,14 @@ def tuners(trials=20):
     rows = []
     for tuner in TUNERS:
         out = RUNS / f"search-{tuner}"
-        found = _searched(out, tuner, trials if tuner != "hyperband" else None)
-        pick = space.key(found["winner"]["values"])[0]
+        result = _searched(out, tuner, trials if tuner != "hyperband" else None)
+        pick = space.key(result["winner"]["values"])[0]
         apart = errors[pick] - errors[best]
         error = apart.std(ddof=1) / np.sqrt(SEEDS) if pick != best else 0.0
         rows.append(
             {
                 "tuner": tuner,
-                "trials": found["trials"],
+                "trials": result["trials"],
                 "pick": pick,
                 "val_error": float(errors[pick].mean()),
                 "above_best": float(apart.mean()),
@@ -52,8 +52,8 @@ def tuners(trials=20):
     return {"what": what, "best": best, "best_val_error": float(errors[best].mean()), "rows": rows}
 
 
-def trial(trials=20):
-    """What a trial of a search costs beside its training, tracing counted, after the first."""
+def trial(trials: int = 20) -> dict:
+    """Returns the seconds of a trial beside its training, with tracing, without the first trial."""
     out = RUNS / "search-trial"
     _searched(out, "random", trials)
     return {
@@ -63,8 +63,8 @@ def trial(trials=20):
 
 
 def _grid(space):
-    """Placement -> validation error of every seed, for every combination."""
-    from trainers.compare import compare
+    """Returns placement -> validation errors of all seeds, for every combination."""
+    from trainers.comparison.compare import compare
 
     combinations = [dict(zip(space.candidates, v, strict=True)) for v in itertools.product(*space.candidates.values())]
     arms = {str(i): space.placement(values) for i, values in enumerate(combinations)}
@@ -81,14 +81,14 @@ def _grid(space):
 
 
 def _searched(out, tuner, trials):
-    from tuning.search import search
+    from tuning.session import search
 
     shutil.rmtree(out, ignore_errors=True)
     return search(tune=TUNE, tuner=tuner, max_trials=trials, out=out, threads=2, **NETWORK)
 
 
 def _outside(out):
-    """Seconds of a trial beside its epochs at their steady pace, so that tracing counts; the first trial left out."""
+    """Seconds of a trial beside its epochs at their steady pace, so tracing counts; without the first trial."""
     events = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
     ends = [event for event in events if event["event"] == "end"]
     seconds = []
@@ -101,13 +101,13 @@ def _outside(out):
 
 
 def _paused(events, trial, out):
-    """Epochs that an earlier trial had trained."""
+    """The epochs that an earlier trial trained."""
     asked = next((e for e in events if e["event"] == "ask" and e["trial"] == trial), {"values": {}})
     return asked["values"].get("tuner/initial_epoch", 0)
 
 
-def workers(rounds=2):
-    """Two workers of one thread against one of two threads, searching the CNN and the transformer."""
+def workers(rounds: int = 2) -> dict:
+    """Returns the time of one worker with two threads over that of two workers with one, for CNN and transformer."""
     rows = []
     for model in ("cnn", "transformer"):
         ratios = []
@@ -124,7 +124,7 @@ def workers(rounds=2):
 
 
 def _search_seconds(model, count):
-    """From the first trial's beginning to the last one's end, so that starting Python is not counted."""
+    """From the start of the first trial to the end of the last, so that starting Python does not count."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         command = [sys.executable, "-m", "tuning", "search", "--model", model, "--image-size", "28"]

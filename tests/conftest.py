@@ -1,6 +1,7 @@
 """What every test file may use: TensorFlow started in silence, and small networks of every architecture."""
 
 import dataclasses
+import random
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,14 @@ from zoo import startup
 startup.tensorflow(threads=1)  # the other core has tests of its own to run
 
 import zoo  # noqa: E402 - TensorFlow first, or its start-up lines get out
-from zoo import catalogue  # noqa: E402
+from zoo.models import catalogue  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    """Starts each test from one seed: Keras draws the seeds of unseeded layers and initialisers from `random`."""
+    random.seed(0)
+    np.random.seed(0)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
@@ -81,7 +89,7 @@ SHELF_MODELS = {
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
     """A run folder of every architecture on digits, two epochs."""
-    from trainers.train import train
+    from trainers.training.train import train
 
     folder = tmp_path_factory.mktemp("runs")
     for model, (settings, drop) in SHELF_MODELS.items():

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from zoo import text
 from zoo.artefacts import sums
+from zoo.data import text
 
 SHAPE = (4, 4, 1)
 LENGTH = 5

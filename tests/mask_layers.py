@@ -3,7 +3,14 @@
 import pytest
 import tensorflow as tf
 
-from zoo.dropout import DropBlock2D, Dropout, GaussianDropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
+from zoo.dropout.layers import (
+    DropBlock2D,
+    Dropout,
+    GaussianDropout,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
 
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zoo.sources import CHUNK
+from zoo.data.source import CHUNK
 
 
 def write_set(folder, name, splits, features, **options):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from test_artefact_inputs import TEXT
 
-from zoo import text
-from zoo.artefacts import inputs
-from zoo.artefacts.tokens import Tokens, words
+from zoo.artefacts.inputs import read as inputs
+from zoo.artefacts.inputs.tokens import Tokens, words
+from zoo.data import text
 from zoo.errors import BadInput
 
 PIECES = ["good", "Film", "naïve", "ÉMILE", "映画", "don't", "\ufffd", "İstanbul", "ß", "e\u0301", "bad-good", "a\x00b"]
@@ -58,36 +58,36 @@ def test_bytes_that_are_no_utf8_are_replaced_as_keras_is_given_them():
 def test_an_input_is_a_text_itself(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = ["A good film!", "", "see notes.txt", " @home"]
-    assert inputs.read(given, TEXT) == (given, given)
+    assert inputs.read_inputs(given, TEXT) == (given, given)
 
 
 def test_a_file_has_one_text_a_line(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_bytes("\ufeffgood\r\n\nß bad\n".encode())
     wanted = [f"{path}:1", f"{path}:2", f"{path}:3"], ["good", "", "ß bad"]
-    assert inputs.read([str(path)], TEXT) == wanted
-    assert inputs.read([f"@{path}"], TEXT) == wanted
-    names, texts = inputs.read(["first", f"@{path}"], TEXT)
+    assert inputs.read_inputs([str(path)], TEXT) == wanted
+    assert inputs.read_inputs([f"@{path}"], TEXT) == wanted
+    names, texts = inputs.read_inputs(["first", f"@{path}"], TEXT)
     assert (names[0], texts) == ("first", ["first", "good", "", "ß bad"])
 
 
 def test_files_of_texts_that_cannot_be_read_are_refused(tmp_path, monkeypatch):
     for item in ("@none", "none.txt"):
         with pytest.raises(BadInput, match="there is no file 'none"):
-            inputs.read([item], TEXT)
-    with pytest.raises(BadInput, match="received the folder"):
-        inputs.read([f"@{tmp_path}"], TEXT)
+            inputs.read_inputs([item], TEXT)
+    with pytest.raises(BadInput, match=r"must hold \.txt files, got none"):
+        inputs.read_inputs([f"@{tmp_path}"], TEXT)
     (tmp_path / "x.txt").write_bytes(b"caf\xe9")
     with pytest.raises(BadInput, match="not UTF-8"):
-        inputs.read([str(tmp_path / "x.txt")], TEXT)
+        inputs.read_inputs([str(tmp_path / "x.txt")], TEXT)
     (tmp_path / "x.txt").write_bytes(b"")
-    with pytest.raises(BadInput, match="is empty"):
-        inputs.read([str(tmp_path / "x.txt")], TEXT)
+    with pytest.raises(BadInput, match="empty file"):
+        inputs.read_inputs([str(tmp_path / "x.txt")], TEXT)
     monkeypatch.setattr(inputs, "LARGEST", 10)
     (tmp_path / "x.txt").write_bytes(b"x" * 11)
     for item in (str(tmp_path / "x.txt"), "x" * 11):
-        with pytest.raises(BadInput, match="in parts"):
-            inputs.read([item], TEXT)
+        with pytest.raises(BadInput, match="at most"):
+            inputs.read_inputs([item], TEXT)
 
 
 def test_python_takes_one_text_or_several():
@@ -99,7 +99,7 @@ def test_python_takes_one_text_or_several():
 
 @pytest.mark.parametrize("x", [[], 3, b"good", ["good", b"bad"], [None], np.zeros((2, 3))])
 def test_what_is_no_text_is_refused(x):
-    with pytest.raises(BadInput, match="give a str"):
+    with pytest.raises(BadInput, match="must be a str"):
         inputs.batch(x, TEXT)
 
 

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -16,12 +15,14 @@ import zoo
 from trainers.plan import Plan
 from zoo import data
 from zoo.__main__ import main
-from zoo.artefacts import card, contract, export, probe, run, sums, verify
+from zoo.artefacts import card, contract, examples, export, locate, probe, runtimes, sums, verify
+from zoo.data import images
+from zoo.data.parts import Part
+from zoo.data.text import save_vocabulary
 from zoo.errors import BadInput, RunFailed
-from zoo.parts import Part
-from zoo.text import save_vocabulary
+from zoo.runs import read as read_run
 
-RUNTIMES = ("keras", "savedmodel", "onnx", "litert")
+RUNTIMES = tuple(runtimes.RUNTIMES)
 MATRIX = [(model, runtime) for model in SHELF_MODELS for runtime in RUNTIMES]
 every_pair = pytest.mark.parametrize(("model", "runtime"), MATRIX, ids=lambda value: value)
 
@@ -104,9 +105,10 @@ def test_predictions_agree_over_runtimes_also_in_mc(loaded, probes, model):
 _FRESH = """
 import sys, numpy as np, zoo
 from zoo.artefacts import probe
+from zoo.artefacts.runtimes import RUNTIMES
 for folder in sys.argv[1:]:
     x = probe.read(folder)["x"]
-    for runtime in ("keras", "savedmodel", "onnx", "litert"):
+    for runtime in RUNTIMES:
         artefact = zoo.load(folder, runtime=runtime)
         print(artefact.logits(x).sum(dtype="float64").hex(), artefact.logits(x, "mc", 9).sum(dtype="float64").hex())
 """
@@ -137,18 +139,57 @@ def test_onnx_files_pass_the_full_check_and_use_no_operators_of_their_own(artefa
 
 @pytest.mark.parametrize("model", SHELF_MODELS)
 def test_the_card_says_what_can_be_computed_again(artefacts, runs, model):
-    folder, made_from = artefacts[model], run.read(runs[model])
+    folder, made_from = artefacts[model], read_run(runs[model])
     stated = contract.read(folder)
-    from zoo.artefacts.programs import read_keras
+    from zoo.artefacts.runtimes.keras import read_keras
 
     network = read_keras(folder / "model.keras")
-    again = card.make(folder.name, made_from, network, stated["formats"], stated["gap"])
+    again = card.make(
+        folder.name, made_from, network, stated["formats"], stated["gap"], stated["examples"], stated["calibration"]
+    )
     assert json.loads(json.dumps({**again, "export": stated["export"]})) == {
         key: value for key, value in stated.items() if key not in ("agreement", "files")
     }
     assert card.finished({}, folder, {})["files"] == stated["files"]
     assert set(stated["agreement"]) == set(RUNTIMES)
     assert all(value <= probe.TOLERANCE[mode] for far in stated["agreement"].values() for mode, value in far.items())
+
+
+@pytest.mark.parametrize("model", SHELF_MODELS)
+def test_the_card_shows_test_examples_with_the_answers_of_the_artefact(artefacts, runs, loaded, model):
+    stated, made_from = contract.read(artefacts[model]), read_run(runs[model])
+    dataset = data.load(made_from.dataset, **made_from.data_options.to_json())
+    shown = dataset.test.sample(examples.SHOWN)
+    answers = loaded[model, "keras"].predict(shown.x)
+    labels = stated["output"]["labels"]
+    assert [row["label"] for row in stated["examples"]] == [labels[y] for y in shown.y]
+    assert [row["predicted"] for row in stated["examples"]] == [labels[y] for y in answers.classes]
+    np.testing.assert_allclose(
+        [row["probability"] for row in stated["examples"]], answers.probabilities.max(axis=1), atol=1e-6
+    )
+    assert images.read_image(artefacts[model] / examples.PICTURE, (170, 400, 3)).std() > 20
+    assert examples.PICTURE in (artefacts[model] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("files", [[], "x", None, {"model.onnx": 3}, {"model.onnx": {"bytes": -1}}])
+def test_a_card_that_lists_other_files_does_not_hold(artefacts, tmp_path, files):
+    folder = shutil.copytree(artefacts["mlp"], tmp_path / "mlp")
+    card_file = folder / contract.NAME
+    card_file.write_text(json.dumps({**json.loads(card_file.read_text()), "files": files}))
+    sums.write(folder)
+    failed = [check for check in verify.verify(folder) if not check.ok]
+    assert [check.name for check in failed] == ["card"]
+    assert "files" in failed[0].found
+
+
+def test_hashes_in_a_card_of_version_0_1_do_no_harm(artefacts, tmp_path):
+    folder = shutil.copytree(artefacts["mlp"], tmp_path / "mlp")
+    card_file = folder / contract.NAME
+    stated = json.loads(card_file.read_text())
+    stated["files"] = {name: {**file, "sha256": "0" * 64} for name, file in stated["files"].items()}
+    card_file.write_text(json.dumps(stated))
+    sums.write(folder)
+    assert next(check for check in verify.verify(folder) if check.name == "card").ok
 
 
 def test_verify_holds_for_an_artefact_in_another_place(artefacts, tmp_path):
@@ -183,7 +224,7 @@ def test_verify_finds_a_model_that_is_another_than_the_card_says(artefacts, tmp_
 def test_an_export_that_fails_leaves_nothing_behind(runs, tmp_path, monkeypatch):
     changed = {"inference": np.zeros((8, 10), "float32")}
     monkeypatch.setattr(probe, "make", lambda run, x, modes, vocabulary: {"image": x, "seeds": [1]} | changed)
-    with pytest.raises(RunFailed, match=r"onnx differs from Keras by .* in mode inference"):
+    with pytest.raises(RunFailed, match=r"cannot export to onnx: its logits differ from Keras by .* in mode inference"):
         export.export(runs["mlp"], formats="onnx", out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -191,9 +232,9 @@ def test_an_export_that_fails_leaves_nothing_behind(runs, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"formats": "onnx,torch"}, r"received the format 'torch'; allowed: keras, savedmodel, onnx, litert"),
-        ({"formats": []}, r"received the format none"),
-        ({"name": "../up"}, r"received --name '../up'; it is the plain name of a folder"),
+        ({"formats": "onnx,torch"}, r"format must be one of keras, savedmodel, onnx, litert, got 'torch'"),
+        ({"formats": []}, r"format must be one of .*, got None"),
+        ({"name": "../up"}, r"name must be a plain folder name, got '../up'"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(runs, tmp_path, options, message):
@@ -203,16 +244,34 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(runs, tmp
 
 
 def test_an_existing_artefact_is_not_overwritten(runs, artefacts):
-    with pytest.raises(BadInput, match="exists already; choose another --name or --out"):
+    with pytest.raises(BadInput, match="already exists; choose another --name or --out"):
         export.export(runs["mlp"], name="mlp", out=artefacts["mlp"].parent)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[]", b""])
+def test_a_run_whose_config_is_damaged_is_refused(runs, tmp_path, content):
+    damaged = shutil.copytree(runs["mlp"], tmp_path / "run")
+    (damaged / "config.json").write_bytes(content)
+    with pytest.raises(BadInput, match=r"cannot read .*config\.json|is not a run folder"):
+        export.export(damaged, out=tmp_path / "out")
+    with pytest.raises(BadInput, match=r"cannot read .*config\.json|is not a run folder"):
+        locate.subject(damaged)
+
+
+def test_a_sibling_without_a_config_is_no_peer(runs, tmp_path):
+    for seed in (0, 1):
+        shutil.copytree(runs["mlp"], tmp_path / f"seed-{seed}")
+    assert len(read_run(tmp_path / "seed-0").peers) == 1
+    (tmp_path / "seed-1" / "config.json").unlink()
+    assert read_run(tmp_path / "seed-0").peers == ()
 
 
 def test_an_unfinished_run_is_refused(runs, tmp_path):
     unfinished = shutil.copytree(runs["mlp"], tmp_path / "run")
     (unfinished / "metrics.json").unlink()
-    with pytest.raises(BadInput, match="is not finished; go on with"):
+    with pytest.raises(BadInput, match="is not finished; finish it with"):
         export.export(unfinished, out=tmp_path / "out")
-    with pytest.raises(BadInput, match="no run folder"):
+    with pytest.raises(BadInput, match="is not a run folder"):
         export.export(Path(tmp_path), out=tmp_path / "out")
 
 
@@ -233,7 +292,10 @@ def test_text_is_tokenised_inside_where_it_can_be_and_by_the_loader_elsewhere(tm
     vocabulary = ("", "[UNK]", "good", "bad", "film", "a", "not")
     folder = text_run(tmp_path / "run", vocabulary)
     part = Part(np.array([[5, 2, 4, 0], [3, 3, 1, 2]], np.int32), np.array([1, 0], np.int32))
-    monkeypatch.setattr(data, "load", lambda name, **options: SimpleNamespace(test=part))
+    parts = dict.fromkeys(("train", "val", "test"), part)
+    made = data.Dataset("texts", "text", (4,), 2, ("no", "yes"), **parts, vocabulary=vocabulary, flip=False, about={})
+    monkeypatch.setattr(data, "load", lambda name, **options: made)
+    monkeypatch.setattr(export.fingerprint, "check", lambda *arguments: None)  # the run is made up, too
     monkeypatch.setattr(data, "check_ready", lambda name, **options: None)
     artefact = export.export(folder, name="text", out=tmp_path)
     texts = ["A good film!", "Not bad, not a bad film at all", "", "unseen words"]
@@ -241,7 +303,13 @@ def test_text_is_tokenised_inside_where_it_can_be_and_by_the_loader_elsewhere(tm
     for runtime in RUNTIMES[1:]:
         got = zoo.load(artefact, runtime=runtime).predict(texts, mode="mc", samples=2, seed=4)
         np.testing.assert_allclose(got.probabilities, expected.probabilities, atol=1e-4)
-    assert contract.read(artefact)["input"]["takes"]["onnx"] == "tokens"
+    stated = contract.read(artefact)
+    assert stated["input"]["takes"]["onnx"] == "tokens"
+    assert [(row["text"], row["label"]) for row in stated["examples"]] == [
+        ("a good film", "good"),
+        ("bad bad [UNK] good", "bad"),
+    ]
+    assert "| bad bad [UNK] good | bad |" in (artefact / "README.md").read_text()
     assert all(check.ok for check in verify.verify(artefact))
 
 
@@ -260,3 +328,34 @@ def text_run(folder, vocabulary):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "metrics.json").write_text(json.dumps(measured | {"epochs": 1, "best_epoch": 1}))
     return folder
+
+
+def test_without_a_name_an_export_takes_the_next_free_one(runs, tmp_path, capsys):
+    first, second = (export.export(runs["mlp"], formats="keras", out=tmp_path) for _ in range(2))
+    assert second.name == f"{first.name}-2"
+    assert contract.read(second)["name"] == second.name
+    assert not main(["export", str(runs["mlp"]), "--formats", "keras", "--out", str(tmp_path)])
+    assert str(tmp_path / f"{first.name}-3") in capsys.readouterr().out
+
+
+def test_an_export_reads_the_data_where_the_run_read_it(runs, tmp_path, monkeypatch):
+    run, prepared = shutil.copytree(runs["mlp"], tmp_path / "run"), tmp_path / "prepared sets"
+    prepared.mkdir()
+    stated = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**stated, "data_dir": str(prepared)}))
+    load, used = data.load, []
+    monkeypatch.setattr(data, "load", lambda name, **options: used.append(options["data_dir"]) or load(name, **options))
+    folder = export.export(run, formats="keras", out=tmp_path)
+    export.export(run, formats="keras", out=tmp_path, data_dir=tmp_path)
+    locate.opened(locate.subject(run))
+    assert used == [prepared, tmp_path, prepared]
+    assert not [path for path in folder.glob("*.*") if b"prepared sets" in path.read_bytes()]
+    prepared.rmdir()  # a run from another machine
+    assert read_run(run).data_dir is None
+
+
+def test_an_artefact_has_a_repr_of_one_line(artefacts):
+    assert repr(zoo.load(artefacts["mlp"])) == (
+        "Artefact('mlp': mlp, modes inference, training, mc; onnx, litert, savedmodel, keras)"
+    )
+    assert repr(zoo.load(artefacts["mlp"], "onnx")) == "Artefact('mlp': mlp, modes inference, mc; onnx)"

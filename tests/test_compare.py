@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 import trainers
-from trainers import compare as sweep
-from trainers import pool
-from trainers.folder import read_csv
+from trainers.comparison.compare import CURVES, RESULTS, TUNING_SEED
+from trainers.parallel.processes import share
 from zoo.errors import BadInput
+from zoo.reading import read_csv
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"settings": {"hidden": "24"}, "train_size": 200, "epochs": 2}
@@ -37,8 +37,8 @@ def test_a_comparison_leaves_the_promised_files_and_columns(compared):
     names = {path.name for path in out.iterdir()}
     assert {"results.csv", "curves.csv", "summary.json", "bands.png", "report.html"} <= names
     results, curves = read_csv(out / "results.csv"), read_csv(out / "curves.csv")
-    assert tuple(results[0]) == sweep.RESULTS
-    assert tuple(curves[0]) == sweep.CURVES
+    assert tuple(results[0]) == RESULTS
+    assert tuple(curves[0]) == CURVES
     assert {(row["arm"], row["seed"]) for row in results} == {(a, s) for a in ("none", "wide") for s in (0, 1)}
     assert {row["placement"] for row in results} == {"", "input=0.1,hidden=0.4"}
     assert len(curves) == 4 * SMALL["epochs"]
@@ -72,7 +72,7 @@ def test_a_run_of_a_comparison_is_the_run_that_train_makes(compared, tmp_path):
 def test_tuning_chooses_on_validation_with_seeds_that_are_not_compared(compared):
     out, _ = compared
     rows = read_csv(out / "tuning.csv")
-    assert {row["seed"] for row in rows} == {sweep.TUNING_SEED}
+    assert {row["seed"] for row in rows} == {TUNING_SEED}
     assert "test_error" not in rows[0]
     config = json.loads((out / "runs/mlp/none/seed-0/config.json").read_text())
     assert config["recipe"]["learning_rate"] == 1e-3, "the other candidate does not learn at all"
@@ -86,9 +86,9 @@ def test_resume_keeps_finished_runs_and_takes_more_seeds(compared):
     summary = trainers.compare(seeds=3, workers=2, out=out, resume=True, quiet=True)
     assert summary["arms"]["none"]["n"] == 3
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    with pytest.raises(BadInput, match="--resume with other plans"):
+    with pytest.raises(BadInput, match="got other plans"):
         trainers.compare(arms=("none", "default"), seeds=3, tune=tune, out=out, resume=True, quiet=True, **SMALL)
-    with pytest.raises(BadInput, match=r"--resume with other seeds \(1, not 3 or more\)"):
+    with pytest.raises(BadInput, match=r"got other seeds \(1, not 3 or more\)"):
         trainers.compare(arms=ARMS, seeds=1, tune=tune, out=out, resume=True, quiet=True, **SMALL)
 
 
@@ -96,6 +96,7 @@ def test_one_failed_run_is_reported_and_the_others_go_on(tmp_path):
     blocked = tmp_path / "out" / "runs" / "mlp" / "none"
     blocked.mkdir(parents=True)
     (blocked / "seed-1").write_text("a file where a folder has to be")
+    (tmp_path / "out" / "compare.json").write_text("{}")
     summary = trainers.compare(arms=ARMS, seeds=2, workers=2, out=tmp_path / "out", resume=True, quiet=True, **SMALL)
     assert [(f["arm"], f["seed"]) for f in summary["failed"]] == [("none", 1)]
     assert "is a file" in summary["failed"][0]["message"]
@@ -152,21 +153,21 @@ def test_a_killed_worker_is_replaced_and_a_killed_parent_takes_its_children_alon
 )
 def test_threads_are_divided_among_workers(workers, jobs, threads, expected):
     cores = len(os.sched_getaffinity(0))
-    processes, each = pool.share(workers, jobs, threads)
+    processes, each = share(workers, jobs, threads)
     assert processes == expected[0]
     assert each == (expected[1] or max(1, cores // processes))
 
 
 REFUSED = [
-    ({"arms": ["none", "none"]}, "arm's name twice"),
-    ({"arms": ["x="]}, "received --arm 'x='"),
-    ({"arms": ["nonsense"]}, "received placement 'nonsense'"),
-    ({"arms": ["x=conv=0.1"]}, "received site 'conv', which mlp lacks"),
-    ({"models": ["mlp", "rnn"]}, "received model 'rnn'"),
-    ({"tune": {"rate": [0.1]}}, "received --tune 'rate'"),
-    ({"tune": {"learning_rate": [-1.0]}}, "received learning_rate -1.0"),
-    ({"seeds": 0}, "received seeds 0"),
-    ({"resume": True}, "--resume without --out"),
+    ({"arms": ["none", "none"]}, "name each arm once"),
+    ({"arms": ["x="]}, "--arm must be NAME or .*got 'x='"),
+    ({"arms": ["nonsense"]}, "got 'nonsense'"),
+    ({"arms": ["x=conv=0.1"]}, "site must be one of input, hidden for mlp, got 'conv'"),
+    ({"models": ["mlp", "rnn"]}, "got 'rnn'"),
+    ({"tune": {"rate": [0.1]}}, "got 'rate'"),
+    ({"tune": {"learning_rate": [-1.0]}}, "learning_rate must be a finite number > 0, got -1.0"),
+    ({"seeds": 0}, "seeds must be an integer >= 1, got 0"),
+    ({"resume": True}, "--out must be the folder of the comparison to resume"),
     ({"dataset": "no_such_set"}, "no_such_set"),
 ]
 

@@ -10,10 +10,12 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL
 
-from zoo import dropout, modes, realise
-from zoo.drop import KINDS, Drop
+from zoo.dropout.layers import is_mask
 from zoo.errors import BadInput
-from zoo.placement import Placement
+from zoo.models.sites import planned, realised
+from zoo.modes.modes import in_mode
+from zoo.placement.drop import KINDS, Drop
+from zoo.placement.placement import Placement
 
 # Every architecture, with every site that it has, with every kind that fits the site.
 EVERYWHERE = [
@@ -30,18 +32,16 @@ every_site_with_masks_of_0_and_1 = pytest.mark.parametrize(
 
 
 def logits(model, x, mode="inference"):
-    return np.asarray(modes.in_mode(model, mode)(x, seed=5))
+    return np.asarray(in_mode(model, mode)(x, seed=5))
 
 
 def masks_of(model):
-    return [layer for layer in model.layers if dropout.is_mask(layer)]
+    return [layer for layer in model.layers if is_mask(layer)]
 
 
 def with_masks_replaced(model, replace):
     """The same network and weights with `replace(mask layer)` in the place of each mask layer."""
-    return keras.models.clone_model(
-        model, clone_function=lambda layer: replace(layer) if dropout.is_mask(layer) else layer
-    )
+    return keras.models.clone_model(model, clone_function=lambda layer: replace(layer) if is_mask(layer) else layer)
 
 
 # === 1. Inference does not depend on the placement ===
@@ -183,19 +183,19 @@ def silence(model, patterns):
 @every_site
 def test_5_realised_sites_are_the_planned_ones_in_the_model_and_in_its_file(small, site, kind, tmp_path):
     placement = Placement({site: Drop(0.3, kind)}, "inverted" if kind in ("gaussian", "drop_block") else "original")
-    model, planned = small.build(placement), realise.planned(placement, small.sites())
-    assert planned
-    assert realise.realised(model) == planned
+    model, expected = small.build(placement), planned(placement, small.sites())
+    assert expected
+    assert realised(model) == expected
     model.save(tmp_path / "model.keras")
-    assert realise.realised(keras.models.load_model(tmp_path / "model.keras")) == planned
+    assert realised(keras.models.load_model(tmp_path / "model.keras")) == expected
 
 
 def test_5_a_tuple_and_a_ramp_reach_their_occurrences(small):
     site = next(site for site, blocks in small.sites().items() if len(blocks) > 1)
     count = len(small.sites()[site])
     rates = tuple(np.linspace(0.1, 0.5, count).round(3))
-    assert [r.rate for r in realise.realised(small.build({site: rates}))] == list(rates)
-    ramped = [r.rate for r in realise.realised(small.build({site: Drop(0.4, ramp="linear")}))]
+    assert [r.rate for r in realised(small.build({site: rates}))] == list(rates)
+    ramped = [r.rate for r in realised(small.build({site: Drop(0.4, ramp="linear")}))]
     assert ramped == sorted(ramped)
     assert (ramped[0], ramped[-1]) == (0.0, 0.4)
 
@@ -207,7 +207,7 @@ def test_6_no_mask_stands_at_or_behind_the_output(small):
     model = small.build("everywhere")
     assert model.layers[-1].name == "logits"
     assert model.output is model.layers[-1].output
-    assert not any(dropout.is_mask(layer) for layer in model.layers[-1:])
+    assert not any(is_mask(layer) for layer in model.layers[-1:])
 
 
 @pytest.mark.parametrize("site", ["output", "logits", "head"])
@@ -221,7 +221,7 @@ def test_6_output_sites_are_refused_with_the_site_to_use(small, site):
 
 def test_7_a_hundred_mc_calls_change_nothing_that_inference_computes(small):
     model, x = small.build("everywhere"), small.batch(n=4)
-    before, sample = logits(model, x), tf.function(modes.in_mode(model, "mc"))
+    before, sample = logits(model, x), tf.function(in_mode(model, "mc"))
     for seed in range(100):
         sample(x, tf.constant(seed))
     np.testing.assert_array_equal(logits(model, x), before)

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf2onnx
 from ai_edge_litert.interpreter import Interpreter
 
-from zoo import counter
+from zoo.dropout import counter
 
 SEEDS = np.array([0, -1, 1, 2**31 - 1, -(2**31), 123456789], "int32")
 SALT = counter.salt("drop_hidden_1", 1)

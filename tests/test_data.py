@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from zoo import data
+from zoo.data.split import stratified_order
 from zoo.errors import BadInput
-from zoo.split import stratified_order
 
 
 def test_digits_are_the_stated_sizes_and_type():
@@ -82,7 +82,7 @@ def test_digits_do_not_import_tensorflow():
 
 def test_importing_the_room_imports_nothing_heavy():
     code = (
-        "import sys, zoo.data, zoo.sources, zoo.text, zoo.idx, zoo.arrays, zoo.folders; "
+        "import sys, zoo.data.dataset, zoo.data.tfds, zoo.data.text, zoo.data.idx, zoo.data.arrays, zoo.data.folders; "
         "assert not {'tensorflow', 'keras', 'tensorflow_datasets', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -92,6 +92,23 @@ def test_the_description_is_fit_for_json():
     described = json.loads(json.dumps(data.describe(data.load("digits"))))
     assert described["sizes"] == {"train": 1077, "val": 360, "test": 360}
     assert described["labels"] == [str(n) for n in range(10)]
+
+
+def test_a_set_and_its_parts_are_shown_in_one_line(tmp_path):
+    digits = data.load("digits")
+    assert repr(digits) == "Dataset('digits': 1,077 train, 360 val, 360 test; images (8, 8, 1), 10 classes)"
+    assert repr(digits.val) == "Part(360 examples, x uint8 (360, 8, 8, 1))"
+
+
+def test_the_listing_names_the_sets_that_can_be_downloaded(tmp_path):
+    from trainers import datasets
+
+    listing = datasets.listing(tmp_path)
+    lines = datasets.text(listing).splitlines()
+    names = [row["name"] for row in listing["datasets"]]
+    assert {"digits", "fashion_mnist", "glue/sst2"} <= set(names)
+    for name in names:
+        assert sum(line.split()[:1] == [name] for line in lines) == 1
 
 
 # --- names and options

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from mask_layers import calls_of, every_layer, made
 
-from zoo import counter, kernels
-from zoo.dropout import Dropout, kind_of
+from zoo.dropout import counter, kernels
+from zoo.dropout.layers import Dropout, kind_of
 
 
 @pytest.mark.parametrize("size", [1, 1000, kernels.NEVER_FOLDED + 1])
@@ -190,3 +190,24 @@ def test_a_constant_in_a_step_has_no_relu():
             return layer(x, training=True)
 
     np.testing.assert_array_equal(run(), made("dropout")[0](x, training=True))
+
+
+# === Integers ===
+
+
+@pytest.mark.parametrize("kind", ["int32", "uint8", "int64", "bool"])
+@pytest.mark.parametrize("layer", ["Dropout", "SpatialDropout1D", "GaussianDropout", "DropBlock2D"])
+def test_integers_are_refused_in_training_as_keras_does(kind, layer):
+    from zoo import dropout
+    from zoo.errors import BadInput
+    from zoo.modes.modes import in_mode
+
+    shape = {"SpatialDropout1D": (3, 4), "DropBlock2D": (6, 6, 2)}.get(layer, (5,))
+    mask, x = getattr(dropout, layer)(0.5, name="mask"), np.ones((2, *shape), kind)
+    with pytest.raises(ValueError, match=kind):
+        mask(x, training=True)
+    np.testing.assert_array_equal(mask(x, training=False), x)
+    inputs = tf.keras.Input(shape, dtype=kind)
+    for of_mask in (mask, *([getattr(tf.keras.layers, layer)(0.5)] if layer != "DropBlock2D" else [])):
+        with pytest.raises(BadInput, match=f"floating.*{kind}"):
+            in_mode(tf.keras.Model(inputs, of_mask(inputs)), "mc")(x, 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 
 import keras
 import numpy as np
@@ -10,10 +11,11 @@ import tensorflow as tf
 from mask_layers import calls_of
 
 import zoo
-from trainers import loop
-from trainers.loop import Engine, fit
 from trainers.recipe import Recipe
-from zoo import Drop, Placement, data, kernels, metrics
+from trainers.training import loop
+from trainers.training.loop import Engine, fit
+from zoo import Drop, Placement, data, metrics
+from zoo.dropout import kernels
 from zoo.errors import RunFailed
 from zoo.seeds import seed_for
 
@@ -75,6 +77,13 @@ def test_a_row_holds_what_the_model_does_in_both_modes(digits):
         assert last[f"{name}_loss"] == pytest.approx(metrics.loss(logits, part.y), rel=1e-5)
 
 
+def test_a_row_holds_the_seconds_of_training_within_those_of_the_epoch(digits):
+    begun = time.perf_counter()
+    rows = list(fit(Engine(small_mlp(), PLAIN, digits, seed=1)))
+    assert all(0 < row["train_seconds"] <= row["seconds"] for row in rows)
+    assert sum(row["seconds"] for row in rows) <= time.perf_counter() - begun
+
+
 def test_callbacks_hear_of_epochs_under_the_names_of_keras(digits):
     orders = Orders()
     rows = list(fit(Engine(small_mlp(), PLAIN, digits, seed=1), [orders]))
@@ -83,6 +92,20 @@ def test_callbacks_hear_of_epochs_under_the_names_of_keras(digits):
     logs = orders.heard[2][1]
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_error"} <= set(logs)
     assert logs["val_accuracy"] == pytest.approx(1 - rows[0]["val_error"] / 100)
+
+
+def test_callbacks_hear_of_batches_once_an_epoch_as_with_an_epoch_of_steps_per_execution(digits):
+    heard = []
+    look = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: heard.append(("begin", batch)),
+        on_train_batch_end=lambda batch, logs: heard.append(("end", batch, logs)),
+    )
+    (row, *_) = list(fit(Engine(small_mlp(), PLAIN, digits, seed=1), [look]))
+    steps = -(-len(digits.train) // PLAIN.batch_size)
+    assert [entry[:2] for entry in heard] == [("begin", 0), ("end", steps - 1)] * 2
+    assert look.params == {"epochs": 2, "steps": steps, "verbose": 0}
+    assert heard[1][2]["loss"] == row["train_loss"]
+    assert heard[1][2]["accuracy"] == pytest.approx(1 - row["train_error"] / 100)
 
 
 def test_keras_callbacks_stop_and_slow_the_run(digits):
@@ -153,6 +176,24 @@ def test_the_loss_is_the_cross_entropy_of_keras(digits, smoothing):
     expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
     target = keras.utils.to_categorical(y, 10)
     np.testing.assert_allclose(np.mean(engine._losses(y, logits)), expected(target, logits), rtol=1e-5)
+
+
+def test_augmentation_reaches_the_training_examples_of_every_step_and_no_others(digits):
+    plain, augmented = (
+        Engine(small_mlp(), dataclasses.replace(PLAIN, augment=a), digits, seed=1) for a in (False, True)
+    )
+    before = [augmented.evaluate(part) for part in (digits.train, digits.val)]
+    assert before == [plain.evaluate(part) for part in (digits.train, digits.val)]
+    seen = []
+    augmented._compiled_step = lambda x, y: seen.append(np.asarray(x)) or (0.0, 0)
+    x, y = tf.constant(digits.train.x[:20]), tf.constant(digits.train.y[:20])
+    for _ in range(2):
+        augmented.train_step(x, y)
+    assert (seen[0] != np.asarray(x)).any()
+    assert (seen[0] != seen[1]).any()
+    plain._compiled_step = augmented._compiled_step
+    plain.train_step(x, y)
+    np.testing.assert_array_equal(seen[2], x)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(digits):

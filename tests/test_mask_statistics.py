@@ -8,8 +8,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from zoo import dropout
-from zoo.dropout import DropBlock2D, Dropout, GaussianDropout, SpatialDropout2D
+from zoo.dropout.layers import DropBlock2D, Dropout, GaussianDropout, SpatialDropout2D, mask_layer
 
 RATES = [0.01, 0.1, 0.25, 0.5, 0.9]
 DTYPES = ["float32", "float16", "bfloat16"]
@@ -139,14 +138,12 @@ def test_masks_are_independent_over_steps_seeds_and_layers(kind, rate):
     layer = make(rate, seed=5)
     assert_independent([draw(layer, shape)[unit] != 0 for _ in range(4)], rate)
     assert_independent([coins(kind, rate, seed=seed) for seed in (0, 1, 2, 2**31 - 1)], rate)
-    named = [
-        dropout.mask_layer("dropout", rate, rank=2, name=f"drop_hidden_{i}", seed=0, block_size=5) for i in range(4)
-    ]
+    named = [mask_layer("dropout", rate, rank=2, name=f"drop_hidden_{i}", seed=0, block_size=5) for i in range(4)]
     assert_independent([draw(each, (300, 300)) != 0 for each in named], rate)
 
 
 def test_a_key_is_64_bits_and_no_two_of_a_million_draws_share_it():
-    from zoo import counter
+    from zoo.dropout import counter
 
     count = tf.range(1000)
     seeds = tf.range(1000)[:, None] * 7919

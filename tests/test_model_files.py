@@ -21,7 +21,7 @@ def predict(folder, runtime, mode="inference"):
 WRONG_ONNX = {
     r"image uint8 \[-1, 5, 4, 1\]": {"shape": (5, 4, 1)},
     r"image float32 \[-1, 4, 4, 1\]": {"kind": TensorProto.FLOAT},
-    "the inputs picture": {"name": "picture"},
+    "got picture": {"name": "picture"},
     r"image uint8 \[1, 4, 4, 1\]": {"batch": 1},
     r"logits float32 \[-1, 4\]": {"outputs": 4},
 }
@@ -81,7 +81,12 @@ def defining(proto):
     return proto
 
 
-ACTING = {"domain 'com.microsoft'": foreign, "domain 'evil'": hidden, "in another file": external, "own": defining}
+ACTING = {
+    "domain 'com.microsoft'": foreign,
+    "domain 'evil'": hidden,
+    "in another file": external,
+    "of its own": defining,
+}
 
 
 @pytest.mark.parametrize("message", ACTING)
@@ -124,7 +129,7 @@ def test_a_litert_file_with_custom_operators_is_refused(tmp_path, code, monkeypa
 
 def test_a_file_too_large_is_refused_unread(tmp_path, monkeypatch):
     folder = fake.write(tmp_path / "a")
-    monkeypatch.setattr("zoo.artefacts.modelfile.LARGEST", 100)
+    monkeypatch.setattr("zoo.artefacts.runtimes.base.LARGEST", 100)
     with pytest.raises(BadInput, match="more than 100 bytes"):
         predict(folder, "onnx")
 
@@ -135,7 +140,7 @@ def test_logits_that_are_not_finite_are_refused(tmp_path):
     weights = {"minus": np.float32([-1, -1, -1]), "to": np.array([-1, 16]), "w": fake.WEIGHTS["w"]}
     inputs = list(fake.graph().graph.input)
     data = fake.model(nodes, inputs, weights, ["batch", 3]).SerializeToString()
-    with pytest.raises(BadInput, match="not finite"):
+    with pytest.raises(BadInput, match="must be finite"):
         predict(fake.write(tmp_path / "a", {"model.onnx": data}), "onnx")
 
 
@@ -145,5 +150,5 @@ def test_a_wrong_vocabulary_is_refused(tmp_path, vocabulary):
     folder = fake.write(tmp_path / "a", fake.text_files(), vocabulary=True, formats=formats)
     (folder / "vocabulary.txt").write_bytes(vocabulary)
     sums.write(folder)
-    with pytest.raises(BadInput, match=r"vocabulary\.txt begins with"):
+    with pytest.raises(BadInput, match=r"vocabulary\.txt must begin with"):
         zoo.load(folder).predict("good")

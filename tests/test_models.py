@@ -6,8 +6,12 @@ import pytest
 from conftest import SMALL
 
 import zoo
-from zoo.catalogue import CONFIGS
+from trainers.plan import Plan
 from zoo.errors import BadInput
+from zoo.models import catalogue
+from zoo.models.catalogue import CONFIGS
+from zoo.models.sites import realised
+from zoo.placement.drop import KINDS, Drop
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (32, 48, 3), (64, 64, 3), (30, 31, 2)]
 
@@ -98,20 +102,28 @@ def test_fit_compile_and_predict_work_as_with_any_keras_model(small):
 
 
 REFUSED = [
-    (("mpl", (8, 8, 1), 10), {}, r"received model 'mpl'; did you mean 'mlp'\?.*mlp, cnn, resnet, transformer"),
-    (("mlp", (8, 8), 10), {}, r"input_shape \(8, 8\).*\(height, width, channels\)"),
-    (("mlp", (8, 8, 0), 10), {}, r"at least 1"),
-    (("mlp", (8, 8, 1), 1), {}, r"received classes 1.*at least 2"),
-    (("mlp", (8, 8, 1), 10), {"hidden": 0}, r"received hidden=0"),
-    (("mlp", (8, 8, 1), 10), {"width": 4}, r"received setting 'width' for mlp; it has hidden"),
-    (("mlp", (8,), 10), {"vocabulary": 9}, r"vocabulary for mlp, which takes images"),
+    (
+        ("mpl", (8, 8, 1), 10),
+        {},
+        r"model must be one of mlp, cnn, .*, got 'mpl'; did you mean 'mlp'\?",
+    ),
+    (("mlp", (8, 8), 10), {}, r"input_shape of mlp must be \(height, width, channels\) or \(features,\), got \(8, 8\)"),
+    (("mlp", (8, 8, 0), 10), {}, r"input_shape must be an integer >= 1, got 0"),
+    (("mlp", (8, 8, 1), 1), {}, r"classes must be an integer >= 2, got 1"),
+    (("mlp", (8, 8, 1), 10), {"hidden": 0}, r"hidden must be .*, got 0"),
+    (("mlp", (8, 8, 1), 10), {"width": 4}, r"setting of mlp must be one of hidden, got 'width'"),
+    (("mlp", (8,), 10), {"vocabulary": 9}, r"vocabulary must be None for mlp, which takes no token ids, got 9"),
     (("transformer", (8,), 10), {}, r"give vocabulary=N"),
-    (("transformer", (8,), 10), {"vocabulary": 1}, r"received vocabulary 1"),
-    (("transformer", (8, 8, 1), 10), {"width": 10, "heads": 4}, r"heads must divide width"),
-    (("transformer", (8,), 10, {"input": 0.1}), {"vocabulary": 9}, r"'input', which transformer over tokens lacks"),
-    (("cnn", (3, 8, 1), 10), {}, r"images of 3x8.*at least 4x4"),
-    (("resnet", (8, 8, 1), 10), {"blocks": (1, 1)}, r"one number of each per stage"),
-    (("mlp", (8, 8, 1), 10, 0.5), {}, r"received placement 0\.5"),
+    (("transformer", (8,), 10), {"vocabulary": 1}, r"vocabulary must be an integer >= 3, got 1"),
+    (("transformer", (8, 8, 1), 10), {"width": 10, "heads": 4}, r"heads must divide width, got heads=4 and width=10"),
+    (
+        ("transformer", (8,), 10, {"input": 0.1}),
+        {"vocabulary": 9},
+        r"site must be .* for transformer over tokens, got 'input'",
+    ),
+    (("cnn", (3, 8, 1), 10), {}, r"images must be at least 4x4 .*, got 3x8"),
+    (("resnet", (8, 8, 1), 10), {"blocks": (1, 1)}, r"one number per stage each, got filters=16/32/64 and blocks=1/1"),
+    (("mlp", (8, 8, 1), 10, 0.5), {}, r"placement must be .*, got 0\.5"),
 ]
 
 
@@ -124,3 +136,50 @@ def test_what_cannot_be_built_is_refused(arguments, settings, message):
 def test_models_are_listed_by_pattern():
     assert zoo.list_models() == ["mlp", "cnn", "resnet", "transformer"]
     assert zoo.list_models("*n*") == ["cnn", "resnet", "transformer"]
+
+
+def test_everywhere_over_tokens_has_no_site_of_images():
+    for build in (
+        lambda: zoo.build("transformer", (6,), 3, "everywhere", vocabulary=9, width=8, heads=2, depth=1, ffn=8),
+        lambda: zoo.build("transformer", (8, 8, 1), 3, "everywhere", width=8, heads=2, depth=1, ffn=8),
+    ):
+        model = build()
+        sites = {row.site for row in realised(model)}
+        assert ("input" in sites) == (model.inputs[0].name == "image")
+    plan = Plan.make(model="transformer", placement="everywhere", drop_schedule="early")
+    assert "input" not in plan.over("text").placement.sites
+    assert plan.over("text").placement.schedule == plan.placement.schedule
+    assert plan.over("image") == plan
+    asked = Plan.make(model="transformer", drop=["input=0.2"])
+    assert asked.over("text") == asked  # refused by name when the network is built
+
+
+@pytest.mark.parametrize("model", CONFIGS)
+@pytest.mark.parametrize("kind", ["spatial", "drop_block"])
+def test_the_image_data_format_of_keras_changes_nothing(model, kind):
+    if "conv" not in catalogue.configure(model).sites():
+        placement = {"input": Drop(0.5, "spatial")}
+    else:
+        placement = {"conv": Drop(0.5, kind), "features": 0.5}
+    settings = {"mlp": {"hidden": 8}, "transformer": {"width": 8, "depth": 1, "ffn": 8, "heads": 2}}.get(model, {})
+    last = zoo.build(model, (9, 9, 2), 3, placement, 1, **settings)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        first = zoo.build(model, (9, 9, 2), 3, placement, 1, **settings)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    x = np.random.default_rng(0).integers(0, 256, (4, 9, 9, 2)).astype("float32")
+    for training in (False, True):
+        np.testing.assert_array_equal(first(x, training=training), last(x, training=training))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_follow_the_seed_of_the_model(small, kind):
+    placement = {site: Drop(0.5, kind) for site in small.sites() if site in KINDS[kind] and site != "attention"}
+    if not placement:
+        return
+    models, x = [small.build(placement, seed=seed) for seed in (3, 3, 4)], small.batch(8)
+    models[2].set_weights(models[0].get_weights())
+    one, twin, other = (np.asarray(model(x, training=True)) for model in models)
+    np.testing.assert_array_equal(one, twin)
+    assert (one != other).any()

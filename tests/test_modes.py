@@ -7,9 +7,9 @@ import tensorflow as tf
 from graphs import GRAPHS, Block, batch, built, stack
 from keras import layers
 
-from zoo import counter, masked, modes
+from zoo.dropout import counter, seeded
 from zoo.errors import BadInput
-from zoo.modes import in_mode
+from zoo.modes.modes import MODES, in_mode
 
 every_graph = pytest.mark.parametrize("name", GRAPHS)
 pytestmark = pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
@@ -86,7 +86,7 @@ def test_modes_give_the_types_that_keras_gives(name):
 def test_modes_leave_every_variable_and_loss_as_it_was(name):
     model, x = built(name)
     before = state(model)
-    for mode in modes.MODES:
+    for mode in MODES:
         run(model, mode, x, 3)
     assert_equal(state(model), before)
     assert not model.losses
@@ -167,7 +167,7 @@ def test_mc_uses_the_stored_statistics():
         return h * scale + norm.beta - norm.moving_mean * scale
 
     h = relu(by_hand(first, convolution(x)))
-    h = by_hand(second, masked.masked(drop, h, tf.constant([9]), counter.salt(drop.name, 1)))
+    h = by_hand(second, seeded.masked(drop, h, tf.constant([9]), counter.salt(drop.name, 1)))
     np.testing.assert_allclose(run(model, "mc", x, 9)[0], dense(flatten(h)), rtol=1e-4, atol=1e-5)
 
 
@@ -223,8 +223,8 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Subclassed(name="mine"), "'mine', a Subclassed; it must be a Functional"),
-        (keras.Sequential([layers.Dense(3)], name="early"), "'early', a Sequential; .*that has been built"),
+        (Subclassed(name="mine"), "model must be a Functional model .*, got 'mine', a Subclassed"),
+        (keras.Sequential([layers.Dense(3)], name="early"), "a built Sequential one, got 'early', a Sequential"),
         (layers.Dense(3, name="layer"), "'layer', a Dense"),
     ],
 )
@@ -234,7 +234,7 @@ def test_a_model_whose_calls_are_not_known_is_refused(model, message):
 
 
 def test_an_unknown_mode_is_refused_with_those_there_are():
-    with pytest.raises(BadInput, match=r"'test'; allowed: inference, training, mc"):
+    with pytest.raises(BadInput, match=r"mode must be one of inference, training, mc, got 'test'"):
         in_mode(stack((6,), layers.Dropout(0.5)), "test")
 
 
@@ -248,12 +248,12 @@ def test_dropout_and_batch_norm_in_one_layers_code_are_refused_in_mc_alone():
 
 def test_no_seed_inside_a_tf_function_is_refused():
     model = stack((6,), layers.Dropout(0.5))
-    with pytest.raises(BadInput, match=r"no seed inside a tf\.function"):
+    with pytest.raises(BadInput, match=r"seed must be given inside a tf\.function"):
         tf.function(in_mode(model, "mc"), autograph=False)(batch(model))
 
 
 @pytest.mark.parametrize("seed", [2**31, -(2**31) - 1, 1.5])
 def test_a_seed_that_32_bits_cannot_hold_is_refused(seed):
     model, x = built("branches")
-    with pytest.raises(BadInput, match="it is a whole number from"):
+    with pytest.raises(BadInput, match="seed must be an integer from"):
         in_mode(model, "mc")(x, seed=seed)

@@ -6,7 +6,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from zoo.artefacts import load, onnxsplit
+from zoo.artefacts import load
+from zoo.artefacts.runtimes import onnx_split
 
 NODE = helper.make_node
 WEIGHTS = {
@@ -106,7 +107,7 @@ def test_samples_are_those_of_the_whole_graph_bit_for_bit(tmp_path, name):
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_what_the_seed_does_not_reach_runs_once(name):
-    split = onnxsplit.Split(proto(GRAPHS[name]), "seed")
+    split = onnx_split.Split(proto(GRAPHS[name]), "seed")
     assert split.saves
     once = onnxruntime.InferenceSession(split.once(), providers=["CPUExecutionProvider"])
     assert [x.name for x in once.get_inputs()] == ["image"]
@@ -118,11 +119,11 @@ def test_what_the_seed_does_not_reach_runs_once(name):
 
 @pytest.mark.parametrize("name", NOTHING)
 def test_where_nothing_is_saved_nothing_is_cut(name):
-    assert not onnxsplit.Split(proto(NOTHING[name]), "seed").saves
+    assert not onnx_split.Split(proto(NOTHING[name]), "seed").saves
 
 
 def test_weights_go_where_they_are_read():
-    split = onnxsplit.Split(proto(GRAPHS["a mask at the end"]), "seed")
+    split = onnx_split.Split(proto(GRAPHS["a mask at the end"]), "seed")
     shapes = [np.zeros((2, 3), "float32")]
     assert fake.WEIGHTS["w"].tobytes() in split.once()
     assert fake.WEIGHTS["w"].tobytes() not in split.repeated(shapes, [["batch", 3]])
@@ -130,5 +131,5 @@ def test_weights_go_where_they_are_read():
 
 def test_a_node_that_draws_for_itself_is_repeated():
     nodes = [*HIDDEN, NODE("RandomNormalLike", ["hidden"], ["noise"]), NODE("Mul", ["noise", "s"], ["logits"])]
-    split = onnxsplit.Split(proto(nodes), "seed")
+    split = onnx_split.Split(proto(nodes), "seed")
     assert split.between == ["hidden"]

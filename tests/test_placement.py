@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from zoo.catalogue import CONFIGS, named_placement, resolve_placement
-from zoo.drop import KINDS, SITES, Drop
 from zoo.errors import BadInput
-from zoo.placement import Placement
+from zoo.models.catalogue import CONFIGS, named_placement, resolve_placement
+from zoo.placement.drop import KINDS, SITES, Drop
+from zoo.placement.placement import Placement
 
 EXAMPLES = [
     {},
@@ -42,6 +42,12 @@ def test_the_form_of_a_placement_file_is_the_documented_one():
     assert placement.to_json() == json.loads(text)
 
 
+def test_the_recipe_of_a_search_is_no_part_of_the_placement():
+    placement = Placement.from_json('{"sites": {"hidden": 0.5}, "recipe": {"learning_rate": 0.003}}')
+    assert placement == Placement({"hidden": 0.5})
+    assert "recipe" not in placement.to_json()
+
+
 def test_a_list_of_drops_is_read_as_the_command_line_gives_it():
     placement = Placement.parse(["hidden=0.5", "conv=0.1/0.2:spatial", "branch=0.3:drop_path:linear"])
     assert placement == Placement(
@@ -50,22 +56,28 @@ def test_a_list_of_drops_is_read_as_the_command_line_gives_it():
 
 
 REFUSED = [
-    ("hidden=1", r"received rate 1\.0.*\[0, 1\)"),
-    ("hidden=-0.1", r"received rate -0\.1.*\[0, 1\)"),
-    ("hidden=nan", r"received rate nan.*\[0, 1\)"),
-    ("hidden=half", r"received rate 'half'.*number in \[0, 1\)"),
-    ("hidden", r"received 'hidden'.*SITE=RATE"),
-    ("hidden=", r"received 'hidden='.*SITE=RATE"),
-    ("hiden=0.5", r"received site 'hiden'.*did you mean 'hidden'.*allowed: input, embedding"),
-    ("hidden=0.5:dropuot", r"received kind 'dropuot'.*did you mean 'dropout'.*allowed: dropout, spatial"),
-    ("hidden=0.5:drop_path", r"'drop_path' at site 'hidden'.*for branch.*'hidden' takes dropout, gaussian"),
-    ("hidden=0.5:spatial", r"'spatial' at site 'hidden'.*for input, conv"),
-    ("hidden=0.5,hidden=0.2", r"received site 'hidden' twice \(0\.5 and 0\.2\)"),
-    ("hidden=0.5:dropout:gaussian", r"two words for the kind"),
-    ("conv=0.1/0.2:linear", r"ramp 'linear' with the rates"),
-    ("hidden=0.5:gaussian,scaling=original", r"'gaussian' at site 'hidden' with scaling 'original'.*'inverted'"),
-    ("hidden=0.5,scaling=inverse", r"received scaling 'inverse'.*allowed: inverted, original"),
-    *((f"{name}=0.5", rf"'{name}': nothing is dropped at the output.*'hidden'") for name in ("output", "logits")),
+    ("hidden=1", r"rate must be in \[0, 1\), got 1\.0"),
+    ("hidden=-0.1", r"rate must be in \[0, 1\), got -0\.1"),
+    ("hidden=nan", r"rate must be in \[0, 1\), got nan"),
+    ("hidden=half", r"rate must be a number in \[0, 1\).*, got 'half'"),
+    ("hidden", r"drop must be SITE=RATE.*, got 'hidden'"),
+    ("hidden=", r"drop must be SITE=RATE.*, got 'hidden='"),
+    ("hiden=0.5", r"site must be one of input, embedding, .*, got 'hiden'; did you mean 'hidden'"),
+    ("hidden=0.5:dropuot", r"kind must be one of dropout, spatial, .*, got 'dropuot'; did you mean 'dropout'"),
+    ("hidden=0.5:drop_path", r"kind at site 'hidden' must be one of dropout, gaussian, got 'drop_path'.*for branch"),
+    ("hidden=0.5:spatial", r"kind at site 'hidden' must be .*, got 'spatial'.*for input, conv"),
+    ("hidden=0.5,hidden=0.2", r"site 'hidden' must be given once, got 0\.5 and 0\.2"),
+    ("hidden=0.5:dropout:gaussian", r"kind must be given once, got '0\.5:dropout:gaussian'"),
+    ("conv=0.1/0.2:linear", r"ramp must be 'constant' .*, got 'linear' with the rates \(0\.1, 0\.2\)"),
+    (
+        "hidden=0.5:gaussian,scaling=original",
+        r"scaling must be 'inverted' with kind 'gaussian' at site 'hidden', got 'original'",
+    ),
+    ("hidden=0.5,scaling=inverse", r"scaling must be one of inverted, original, got 'inverse'"),
+    *(
+        (f"{name}=0.5", rf"site must be .*, got '{name}'; nothing is dropped at the output.*'hidden'")
+        for name in ("output", "logits")
+    ),
 ]
 
 
@@ -76,17 +88,20 @@ def test_what_cannot_be_is_refused_with_what_was_received_and_what_is_allowed(te
 
 
 REFUSED_JSON = [
-    ("{", "no JSON"),
+    ("{", "not JSON"),
     ("[]", "must be a JSON object"),
-    ('{"sites": []}', "object of site to rate"),
-    ('{"site": {}}', "received key in the placement 'site'.*did you mean 'sites'"),
-    ('{"sites": {"hidden": {"rate": 0.5, "knd": "dropout"}}}', "received key in the drop at site 'hidden' 'knd'"),
-    ('{"sites": {"hidden": {"kind": "dropout"}}}', "site 'hidden' without 'rate'"),
-    ('{"sites": {"hidden": 0.5, "hidden": 0.2}}', "received key 'hidden' twice"),
-    ('{"sites": {"hidden": true}}', "received rate True"),
-    ('{"sites": {"hidden": "0.5"}}', "received rate '0.5'"),
-    ('{"sites": {"hidden": []}}', "empty list of rates"),
-    ('{"sites": {"hidden": {"rate": 0.5, "kind": ["dropout"]}}}', "received kind"),
+    ('{"sites": []}', r"sites must be a JSON object of site to rate .*, got \[\]"),
+    ('{"site": {}}', r"key in the placement must be .*, got 'site'; did you mean 'sites'"),
+    (
+        '{"sites": {"hidden": {"rate": 0.5, "knd": "dropout"}}}',
+        r"drop at site 'hidden' must be .*, got 'knd'",
+    ),
+    ('{"sites": {"hidden": {"kind": "dropout"}}}', "drop at site 'hidden' must have a rate"),
+    ('{"sites": {"hidden": 0.5, "hidden": 0.2}}', "key 'hidden' must be given once .*, got it 2 times"),
+    ('{"sites": {"hidden": true}}', r"rate must be .*, got True"),
+    ('{"sites": {"hidden": "0.5"}}', r"rate must be .*, got '0.5'"),
+    ('{"sites": {"hidden": []}}', r"rate must be .*, got \[\]"),
+    ('{"sites": {"hidden": {"rate": 0.5, "kind": ["dropout"]}}}', r"kind must be one of .*, got \['dropout'\]"),
 ]
 
 
@@ -100,12 +115,12 @@ def test_a_damaged_placement_file_is_refused(text, message):
 def test_a_site_that_a_model_lacks_is_refused_with_those_it_has(model):
     has = CONFIGS[model]().sites()
     for site in set(SITES) - set(has):
-        with pytest.raises(BadInput, match=f"received site '{site}', which {model} lacks; it has {', '.join(has)}"):
+        with pytest.raises(BadInput, match=f"site must be one of {', '.join(has)} for {model}, got '{site}'"):
             resolve_placement(model, {site: 0.1})
 
 
 def test_as_many_rates_as_occurrences_are_asked_for():
-    with pytest.raises(BadInput, match=r"received 3 rates for site 'conv', which occurs 4 times in cnn"):
+    with pytest.raises(BadInput, match=r"rate of site 'conv' must be one number, or 4 .* in cnn.*, got 3"):
         resolve_placement("cnn", {"conv": (0.1, 0.2, 0.3)})
 
 
@@ -116,9 +131,9 @@ def test_named_placements():
     assert set(named_placement("transformer", "everywhere").sites) == set(CONFIGS["transformer"]().sites())
     assert "input" not in named_placement("transformer", "everywhere", tokens=True).sites
     for model in ("resnet", "transformer"):
-        with pytest.raises(BadInput, match=f"'paper2014' for {model}"):
+        with pytest.raises(BadInput, match=f"placement must be .* for {model}, got 'paper2014'"):
             named_placement(model, "paper2014")
-    with pytest.raises(BadInput, match="received placement 'defualt'"):
+    with pytest.raises(BadInput, match=r"placement must be one of .*, got 'defualt'"):
         resolve_placement("mlp", "defualt")
 
 

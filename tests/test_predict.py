@@ -1,6 +1,8 @@
 """Predictions of artefacts: what they say, in every mode and runtime, and what is refused."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -116,14 +118,14 @@ def test_seeds_of_32_bits_are_taken(artefact, seed):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"mode": "dropout"}, "allowed: inference, mc"),
-        ({"mode": "training"}, "by .logits alone"),
-        ({"samples": 2}, "use mode mc"),
-        ({"mode": "mc", "samples": 0}, "samples=0"),
-        ({"mode": "mc", "samples": True}, "samples=True"),
-        ({"mode": "mc", "seed": 2**31}, "seed=2147483648"),
-        ({"mode": "mc", "seed": 1.0}, "seed=1.0"),
-        ({"batch_size": 0}, "batch_size=0"),
+        ({"mode": "dropout"}, "mode must be one of inference, mc, got 'dropout'"),
+        ({"mode": "training"}, "use .logits"),
+        ({"samples": 2}, "samples must be 1 .* use mode mc"),
+        ({"mode": "mc", "samples": 0}, "samples must be .*, got 0"),
+        ({"mode": "mc", "samples": True}, "samples must be .*, got True"),
+        ({"mode": "mc", "seed": 2**31}, "seed must be .*, got 2147483648"),
+        ({"mode": "mc", "seed": 1.0}, "seed must be .*, got 1.0"),
+        ({"batch_size": 0}, "batch_size must be .*, got 0"),
     ],
 )
 def test_what_predict_cannot_do_is_refused(artefact, given, message):
@@ -132,7 +134,7 @@ def test_what_predict_cannot_do_is_refused(artefact, given, message):
 
 
 def test_training_needs_another_runtime(artefact):
-    with pytest.raises(BadInput, match="it has inference, mc"):
+    with pytest.raises(BadInput, match="has a file for, inference, mc, got 'training'"):
         artefact.logits(X, mode="training")
 
 
@@ -150,11 +152,11 @@ def test_auto_takes_the_fastest_that_does_the_mode(tmp_path, folder, monkeypatch
     formats = {"onnx": {"inference": "model.onnx"}, "litert": fake.FORMATS["litert"]}
     mixed = zoo.load(fake.write(tmp_path / "a", formats=formats))
     assert (mixed.predict(X).runtime, mixed.predict(X, "mc", 2).runtime) == ("onnx", "litert")
-    with pytest.raises(BadInput, match="load with runtime litert"):
+    with pytest.raises(BadInput, match="load the artefact with runtime litert"):
         zoo.load(tmp_path / "a", "onnx").predict(X, "mc")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else name)
     assert zoo.load(folder).runtime == "litert"
-    with pytest.raises(BadInput, match="needs the package onnxruntime"):
+    with pytest.raises(BadInput, match="the package onnxruntime is missing"):
         zoo.load(folder, "onnx")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BadInput, match="install one of the packages ai_edge_litert, onnx, onnxruntime"):
@@ -162,11 +164,11 @@ def test_auto_takes_the_fastest_that_does_the_mode(tmp_path, folder, monkeypatch
 
 
 def test_a_runtime_or_an_artefact_that_is_not_there_is_refused(folder, tmp_path):
-    with pytest.raises(BadInput, match="it has onnx, litert"):
+    with pytest.raises(BadInput, match=r"formats of .*, onnx, litert, got 'savedmodel'"):
         zoo.load(folder, "savedmodel")
-    with pytest.raises(BadInput, match="allowed: auto, onnx"):
+    with pytest.raises(BadInput, match=r"runtime must be one of auto, onnx, .*, got 'torch'"):
         zoo.load(folder, "torch")
-    with pytest.raises(BadInput, match="threads=0"):
+    with pytest.raises(BadInput, match=r"threads must be .*, got 0"):
         zoo.load(folder, threads=0)
     with pytest.raises(BadInput, match="there is no artefact"):
         zoo.load("no-such-artefact")
@@ -178,7 +180,7 @@ def test_a_runtime_or_an_artefact_that_is_not_there_is_refused(folder, tmp_path)
 
 
 def test_a_bare_name_is_one_in_saved_models(folder, monkeypatch):
-    monkeypatch.setattr("zoo.artefacts.load.SHELF", folder.parent)
+    monkeypatch.setattr("zoo.artefacts.locate.SHELF", folder.parent)
     assert zoo.load("made-by-hand").name == "made-by-hand"
 
 
@@ -208,9 +210,9 @@ def test_the_command_prints_json(folder, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"predictions", "mode", "runtime"}
     row, wanted = found["predictions"][1], zoo.load(folder).predict(X[:2])
-    assert set(row) == {"input", "class", "label", "probability", "probabilities", "std", "entropy"}
+    assert set(row) == {"input", "class", "label", "index", "probability", "probabilities", "std", "entropy"}
     assert row["input"].endswith("x.npy[1]")
-    assert row["label"] == fake.LABELS[row["class"]]
+    assert row["class"] == row["label"] == fake.LABELS[row["index"]]
     assert row["probability"] == max(row["probabilities"]) == wanted.probabilities[1].max()
     assert row["std"] == [0, 0, 0]
 
@@ -233,3 +235,40 @@ def test_the_command_refuses_in_one_message(folder):
     answer = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr == "error: there is no file 'none.png'; give the path of an existing file\n"
+
+
+def test_an_artefact_without_an_architecture_has_a_repr_too(folder):
+    assert repr(zoo.load(folder)) == "Artefact('made-by-hand': modes inference, mc; onnx, litert)"
+
+
+def test_a_runtime_can_be_opened_before_the_first_prediction(artefact):
+    assert artefact.open("mc") == artefact.runtime
+    with pytest.raises(BadInput, match="got 'training'"):
+        artefact.open("training")
+
+
+SLOW = """
+import sys, time
+from zoo.__main__ import _Phase
+with _Phase("thinking"):
+    time.sleep(2.5)
+with _Phase("quick"):
+    pass
+print("done")
+"""
+
+
+def test_a_terminal_shows_what_takes_longer_than_a_second():
+    main_end, process_end = pty.openpty()
+    call = [sys.executable, "-c", SLOW]
+    with subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=process_end) as process:
+        output = process.stdout.read()
+        assert process.wait() == 0
+    os.close(process_end)
+    shown = os.read(main_end, 10_000).decode()
+    os.close(main_end)
+    assert output == b"done\n"
+    assert "thinking, 1 s" in shown
+    assert "thinking, 2 s" in shown
+    assert "quick" not in shown
+    assert shown.endswith("\x1b[K")  # the line is gone

@@ -145,6 +145,12 @@ def test_the_vocabulary_is_limited_and_learned_on_training_alone(prepared):
     assert known == set(few.vocabulary[2:])
 
 
+def test_a_set_of_texts_is_shown_in_one_line(prepared):
+    assert repr(data.load("remarks/short", data_dir=prepared, length=6)) == (
+        "Dataset('remarks/short': 270 train, 30 val, 40 test; texts (6,), 2 classes)"
+    )
+
+
 def test_image_size_is_refused_for_text(prepared):
     with pytest.raises(BadInput, match="image_size"):
         data.load("remarks/short", data_dir=prepared, image_size=8)

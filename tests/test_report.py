@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from trainers import figures, report, statistics, wording
-from trainers.folder import read_csv
+from trainers.comparison import figures, paired, report, wording
 from zoo.errors import BadInput
+from zoo.reading import read_csv
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -92,7 +92,7 @@ def test_a_torn_last_row_is_left_out(tmp_path):
 
 
 def test_a_file_that_is_missing_or_broken_is_bad_input(tmp_path):
-    with pytest.raises(BadInput, match="does not exist"):
+    with pytest.raises(BadInput, match=r"cannot read .*results\.csv: No such file"):
         read_csv(tmp_path / "results.csv")
     (tmp_path / "x.csv").write_text("arm,seed\nnone\nnone,1\n")
     with pytest.raises(BadInput, match="row 1 has 1 cells"):
@@ -122,7 +122,7 @@ def test_the_first_epochs_do_not_squash_the_last_and_the_last_are_never_cut(tmp_
     low, high = figures.bands(curves).axes[0].get_ylim()
     ends = [row["test_error"] for row in curves if row["epoch"] == 20]
     assert low <= min(ends) < max(ends) <= high < 10
-    assert "are cut off" in figures.bands(curves).axes[0].get_title(loc="left")
+    assert "axis cut" in figures.bands(curves).axes[0].get_title(loc="left")
 
 
 def test_a_band_reaches_from_the_lowest_to_the_highest_run():
@@ -187,7 +187,7 @@ def test_the_page_needs_nothing_from_elsewhere(written):
 
 
 def test_the_headline_is_the_answer(written):
-    assert "Placement default lowered the test error by" in written[2].text
+    assert "Placement default (hidden=0.5) lowered the test error by" in written[2].text
 
 
 def test_every_picture_has_a_text_in_its_place(written):
@@ -228,6 +228,44 @@ def test_tables_scroll_inside_their_box(written):
     assert len(found.all("table")) == sum("scroll" in tag.get("class", "") for tag in found.all("div"))
 
 
+def test_below_five_seeds_there_are_dots_and_one_sentence_and_no_intervals(tmp_path):
+    folder = write_runs(tmp_path, seeds=4)
+    seen = page(folder)
+    assert "4 seeds: too few for an interval" in seen.text
+    assert seen.text.count("95 % interval") == 1, "only where the page explains how to read it"
+    assert "p =" not in seen.text
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["pairs"][0]["low"] is not None, "the file keeps all figures"
+    table = wording.table(summary)
+    assert "4 seeds: too few for an interval" in table
+    assert not re.search("95 %|bootstrap|var. ratio", table)
+    arms = {name: rows for name, (_, rows) in paired.by_arm(read_csv(folder / "results.csv")).items()}
+    values = {("none", "default"): figures.paired_values(arms["none"], arms["default"])}
+    few, enough = (len(figures.differences(summary, seeds).axes[0].lines) for seeds in (values, _twice(values)))
+    assert few == enough - 1, "the interval is a line"
+
+
+def _twice(values):
+    return {pair: rows + rows for pair, rows in values.items()}
+
+
+def test_the_page_leads_with_the_paired_differences_and_names_the_placements(written):
+    folder, _, seen = written
+    assert seen.all("img")[0]["alt"].startswith("Paired differences")
+    heading = seen.text[: seen.text.index("Paired differences")]
+    assert "default (hidden=0.5)" in heading
+    assert "none (no dropout)" in heading
+    drawn = figures.bands(read_csv(folder / "curves.csv"), placements={"none": "no dropout", "default": "hidden=0.5"})
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["none: no dropout", "default: hidden=0.5"]
+
+
+def test_the_recipe_is_a_table_without_words_of_python(tmp_path):
+    recipe = {"epochs": 5, "augment": False, "max_norm": None}
+    text = page(write_runs(tmp_path), {"recipe": recipe}).text
+    assert re.search(r"epochs\s*5\s*passes over the training set", text)
+    assert not re.search(r"\b(False|None|\{)", text)
+
+
 @pytest.mark.parametrize("runs", [{"seeds": 1, "epochs": 1}, {"arms": ("none",)}, {"seeds": 0}])
 def test_few_runs_still_make_a_page(tmp_path, runs):
     found = page(write_runs(tmp_path, **runs))
@@ -245,7 +283,7 @@ def test_without_curves_no_picture_of_an_earlier_time_stays(tmp_path):
 def test_curves_of_unfinished_runs_are_not_drawn(tmp_path):
     write_runs(tmp_path)
     rows = read_csv(tmp_path / "results.csv")
-    arms = statistics.by_arm([row for row in rows if row["arm"] == "none"])
+    arms = paired.by_arm([row for row in rows if row["arm"] == "none"])
     drawn = figures.pngs({"arms": {}, "pairs": []}, arms, [{**row, "arm": "gone"} for row in rows])
     assert drawn == {}
 

@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.evidence import row
-from trainers.folder import read_csv
-from zoo import catalogue
+from zoo.__main__ import main
 from zoo.artefacts import contract
+from zoo.artefacts.runtimes import RUNTIMES
 from zoo.artefacts.verify import verify
+from zoo.models import catalogue
+from zoo.reading import read_csv
 
 SHELF = Path(__file__).parent.parent / "saved_models"
 ARTEFACTS = sorted(path.parent for path in SHELF.glob("*/card.json"))
-ALL = ["keras", "savedmodel", "onnx", "litert"]
+ALL = list(RUNTIMES)
 
 
 def test_the_shelf_holds_the_four_architectures_with_and_without_dropout():
@@ -40,3 +42,9 @@ def test_the_table_is_what_the_cards_say():
 def test_an_artefact_does_what_its_card_says(folder):
     failed = [check for check in verify(folder) if not check.ok]
     assert not failed
+
+
+def test_verify_finds_a_shipped_artefact_by_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", "mlp-digits-none"]) == 0
+    assert "checks passed" in capsys.readouterr().out

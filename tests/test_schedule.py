@@ -6,14 +6,15 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from trainers.loop import Engine, fit
 from trainers.plan import Plan
 from trainers.recipe import Recipe
-from trainers.train import train
-from zoo import data, moving
+from trainers.training.loop import Engine, fit
+from trainers.training.train import train
+from zoo import data
+from zoo.dropout import scheduled
 from zoo.errors import BadInput
-from zoo.placement import Placement
-from zoo.schedule import SCHEDULES, Schedule
+from zoo.placement.placement import Placement
+from zoo.placement.schedule import SCHEDULES, Schedule
 
 
 def factors(text, progress=(0, 0.25, 0.5, 0.75, 1)):
@@ -39,9 +40,19 @@ def test_early_and_late_speak_of_a_sixth_of_the_run_as_in_the_paper():
     np.testing.assert_allclose(factors("late", [0.16, 0.17]), [0, 1])
 
 
-@pytest.mark.parametrize("text", ["erly", "early:0", "early:1.5", "early:x", "curriculum:0.5", ""])
-def test_what_is_no_schedule_is_refused(text):
-    with pytest.raises(BadInput, match="received"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("erly", r"schedule must be one of .*, got 'erly'; did you mean 'early'"),
+        ("early:0", r"part of schedule 'early' must be in \(0, 1\], got 0"),
+        ("early:1.5", r"part of schedule 'early' must be in \(0, 1\], got 1\.5"),
+        ("early:x", r"schedule must be NAME\[:PART\].*, got 'early:x'"),
+        ("curriculum:0.5", r"only early and late"),
+        ("", r"schedule must be one of .*, got ''"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(text, message):
+    with pytest.raises(BadInput, match=message):
         Schedule.parse(text)
 
 
@@ -54,7 +65,7 @@ def test_a_placement_with_a_schedule_comes_back_from_text_and_json(name):
 
 
 def test_rates_that_move_have_no_one_factor_for_the_original_scaling():
-    with pytest.raises(BadInput, match=r"schedule 'early' with scaling 'original'"):
+    with pytest.raises(BadInput, match=r"scaling must be 'inverted' with schedule 'early', got 'original'"):
         Placement({"hidden": 0.5}, "original", "early")
 
 
@@ -74,7 +85,7 @@ def test_the_loop_moves_the_rate_at_every_step_and_traces_once():
     traces, whole = [], engine("early:0.5")
     step = whole.train_step
     whole.train_step = lambda x, y: traces.append(1) or step(x, y)
-    (rate,), seen = moving.of(whole.model), []
+    (rate,), seen = scheduled.of(whole.model), []
     for _ in fit(whole, subset=0):
         seen.append(float(rate.variable))
     # 16 steps; an epoch ends with the factor of its last step, which had the progress (4 * epoch - 1) / 16.
@@ -98,7 +109,7 @@ def test_a_run_with_moving_rates_is_resumed_bit_for_bit(tmp_path):
     options = {"model": "mlp", "settings": {"hidden": 16}, "drop": {"hidden": 0.5}, "drop_schedule": "curriculum"}
     options |= {"train_size": 200, "epochs": 4, "quiet": True}
     train(**options, out=tmp_path / "whole")
-    from trainers.train import run
+    from trainers.training.train import run
 
     (tmp_path / "paused").mkdir()
     plan = Plan.make(**{k: v for k, v in options.items() if k != "quiet"})
@@ -112,7 +123,7 @@ def test_a_run_with_moving_rates_is_resumed_bit_for_bit(tmp_path):
 def test_stock_fit_moves_the_rates_by_a_callback():
     model = zoo.build("mlp", (8, 8, 1), 10, Placement({"hidden": 0.5}, schedule="late:0.5"), hidden=(8,))
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    (rate,), seen = moving.of(model), []
+    (rate,), seen = scheduled.of(model), []
     look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(float(rate.variable)))
     x, y = np.zeros((20, 8, 8, 1)), np.zeros(20)
     model.fit(x, y, batch_size=10, epochs=4, verbose=0, callbacks=[zoo.FollowSchedule(), look])
@@ -120,10 +131,79 @@ def test_stock_fit_moves_the_rates_by_a_callback():
 
 
 def test_the_report_draws_the_schedules(tmp_path):
-    from trainers.compare import compare
+    from trainers.comparison.compare import compare
 
     arms = {"none": {}, "fading": Placement({"hidden": 0.5}, schedule="early:0.5")}
     compare(arms=arms, seeds=2, epochs=1, settings={"hidden": 8}, train_size=100, out=tmp_path / "out", quiet=True)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "fading: early:0.5." in page
     assert "schedule=early:0.5" in page
+
+
+# === FollowSchedule in other models ===
+
+
+def scheduled_network(schedule="late:1"):
+    return zoo.build("mlp", (8, 8, 1), 10, Placement({"hidden": 0.5}, schedule=schedule), hidden=(16,))
+
+
+def factors_in_fit(model, inner, **options):
+    (rate,), seen = scheduled.of(inner), []
+    look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(float(rate.variable)))
+    x, y = np.zeros((40, 8, 8, 1), "float32"), np.arange(40) % 10
+    data = options.pop("data", None) or (x, y)
+    zoo.compile(model).fit(*data, epochs=2, verbose=0, callbacks=[zoo.FollowSchedule(), look], **options)
+    return seen
+
+
+def nested_in_two_models(inner):
+    outer = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.RandomFlip(), inner])
+    return keras.Sequential([keras.Input((8, 8, 1)), outer])
+
+
+class Around(keras.Model):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x, training=None):
+        return self.inner(x, training=training)
+
+
+@pytest.mark.parametrize("wrapped", [nested_in_two_models, Around])
+def test_follow_schedule_moves_the_rates_of_a_nested_model(wrapped):
+    inner = scheduled_network("early:1")
+    np.testing.assert_allclose(factors_in_fit(wrapped(inner), inner, batch_size=10), 1 - np.arange(8) / 8, atol=1e-6)
+
+
+def test_follow_schedule_counts_the_batches_that_keras_does_not_know():
+    def batches():
+        for _ in range(4):
+            yield np.zeros((10, 8, 8, 1), "float32"), np.arange(10)
+
+    of_unknown_size = tf.data.Dataset.from_generator(
+        batches, output_signature=(tf.TensorSpec((None, 8, 8, 1), "float32"), tf.TensorSpec((None,), "int32"))
+    )
+    inner = scheduled_network("early:1")
+    seen = factors_in_fit(inner, inner, data=(of_unknown_size,))
+    np.testing.assert_allclose(seen, [1, 1, 1, 1, 1 / 2, 3 / 8, 1 / 4, 1 / 8], atol=1e-6)
+
+
+def reloaded(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    return keras.models.load_model(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("how", [lambda m, _: keras.models.clone_model(m), reloaded])
+def test_follow_schedule_refuses_a_model_that_has_lost_its_schedule(how, tmp_path):
+    model = how(scheduled_network(), tmp_path)
+    nested = keras.Sequential([keras.Input((8, 8, 1)), how(scheduled_network(), tmp_path)])
+    for lost in (model, nested):
+        with pytest.raises(BadInput, match="drop_hidden_1"):
+            zoo.compile(lost).fit(np.zeros((4, 8, 8, 1)), np.zeros(4), verbose=0, callbacks=[zoo.FollowSchedule()])
+
+
+@pytest.mark.parametrize("placement", [{"hidden": 0.5}, {}])
+def test_follow_schedule_has_nothing_to_do_for_constant_rates(placement):
+    model = zoo.compile(zoo.build("mlp", (8, 8, 1), 10, placement, hidden=(16,)))
+    model.fit(np.zeros((4, 8, 8, 1)), np.zeros(4), verbose=0, callbacks=[zoo.FollowSchedule()])

@@ -14,11 +14,14 @@ from PIL import Image
 
 import trainers
 import tuning
-from trainers import pool
-from trainers.folder import read_csv
+from trainers.parallel.jobs import Outcome, attempt
+from tuning import worker
 from tuning.__main__ import main
-from tuning.search import search
+from tuning.request import Request
+from tuning.retrain import retrain, verdict
+from tuning.session import search
 from zoo.errors import BadInput, RunFailed
+from zoo.reading import read_csv
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"settings": {"hidden": "16"}, "train_size": 200, "epochs": 2, "threads": 1}
@@ -45,6 +48,25 @@ def test_a_grid_runs_every_combination_once_and_leaves_the_promised_files(search
     assert [(row["rate_hidden"], row["execution"]) for row in rows] == [(r, e) for r in (0, 0.4, 0.8) for e in (0, 1)]
     assert {row["seed"] for row in rows} == {1000, 1001}
     assert (found["trials"], found["combinations"]) == (3, 3)
+
+
+def test_a_tuned_recipe_field_reaches_the_run_and_its_retraining(tmp_path):
+    out = tmp_path / "out"
+    tune = ["hidden=0/0.4", "weight_decay=0.01/0.3", "label_smoothing=0.1/0.2"]
+    options = {**SMALL, "train_size": 60, "epochs": 1, "tuner": "grid", "tune": tune, "max_trials": 4}
+    tuning.search(out=out, retrain=2, quiet=True, **options)
+    best = json.loads((out / "best.json").read_text())["recipe"]
+    seen = set()
+    for path in out.rglob("config.json"):
+        if "trials" in path.parts:
+            recipe = json.loads(path.read_text())["recipe"]
+            seen.add((recipe["weight_decay"], recipe["label_smoothing"]))
+        elif path.parent.parent != out:
+            recipe = json.loads(path.read_text())["recipe"]
+            assert {key: recipe[key] for key in best} == best, path
+    rows = read_csv(out / "results.csv")
+    assert {(row["weight_decay"], row["label_smoothing"]) for row in rows} == seen
+    assert len(seen) > 1
 
 
 def test_the_figures_are_those_of_the_runs(searched):
@@ -90,12 +112,11 @@ def test_a_finished_search_says_so_and_can_be_retrained(searched, capsys):
     assert "dropout" in found["retrain"]["verdict"]
 
 
-def test_a_winner_is_compared_with_none_on_the_test_part_paired_by_seed(tmp_path, monkeypatch):
-    from tuning.retrain import retrain
-
-    request = tuning.request.Request.make(**{k: v for k, v in GRID.items() if k != "threads"})
+def test_a_winner_is_compared_with_none_on_the_test_part_paired_by_seed(tmp_path):
+    request = Request.make(**{k: v for k, v in GRID.items() if k != "threads"})
     winner = {"trial": "0001", "values": {"rate_hidden": 0.4}}
-    found = retrain(tmp_path, request.space, request.base, winner, None, 2, workers=1, quiet=True)
+    control = {"trial": "control", "values": {"rate_hidden": 0}}
+    found = retrain(tmp_path, request.space, request.base, winner, control, winner, 2, workers=1, quiet=True)
     rows = read_csv(tmp_path / "retrain.csv")
     assert [(row["arm"], row["seed"]) for row in rows] == [("none", 0), ("winner", 0), ("none", 1), ("winner", 1)]
     assert {row["placement"] for row in rows} == {"", "hidden=0.4"}
@@ -104,11 +125,131 @@ def test_a_winner_is_compared_with_none_on_the_test_part_paired_by_seed(tmp_path
     assert found["pairs"][0]["difference"] == pytest.approx(np.mean(differences), abs=1e-4)
     assert "winner" in found["verdict"]
     # Where the control has won, the best that drops something is its rival.
-    control = {"trial": "control", "values": {"rate_hidden": 0}}
-    found = retrain(tmp_path / "again", request.space, request.base, control, winner, 2, workers=1, quiet=True)
+    found = retrain(tmp_path / "again", request.space, request.base, control, control, winner, 2, workers=1, quiet=True)
     assert found["pairs"][0]["b"] == "best_rate"
-    assert found["verdict"].endswith("no rate that was tried was better than none")
-    assert "nothing that drops" in retrain(tmp_path, request.space, request.base, control, None, 2)["verdict"]
+    assert found["verdict"].endswith("no rate was better than no dropout")
+    found = retrain(tmp_path, request.space, request.base, control, control, None, 2)
+    assert found["verdict"].startswith("leave dropout out here")
+
+
+# === The control and the recipe ===
+
+
+RECIPES = {**GRID, "tune": ["hidden=0/0.4", "learning_rate=0.001/0.01"], "epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A search of a rate and a learning rate, whose winner drops something at the second learning rate."""
+    out = tmp_path_factory.mktemp("tuned") / "out"
+    errors = {(0.0, 0.001): 9.0, (0.0, 0.01): 6.0, (0.4, 0.001): 8.0, (0.4, 0.01): 5.0}
+
+    def attempted(job, *arguments):
+        outcome = attempt(job, *arguments)
+        rate = job.plan["placement"]["sites"]["hidden"]
+        rate = rate["rate"] if isinstance(rate, dict) else rate
+        error = errors[rate, job.plan["recipe"]["learning_rate"]]
+        return Outcome(job, outcome.metrics | {"val_error": error})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "attempt", attempted)
+        return out, search(out=out, quiet=True, **RECIPES)
+
+
+def test_the_control_is_the_best_trial_without_dropout_under_any_recipe(tuned):
+    out, result = tuned
+    assert result["winner"]["values"] == {"rate_hidden": 0.4, "learning_rate": 0.01}
+    assert result["control"]["values"] == {"rate_hidden": 0.0, "learning_rate": 0.01}
+    assert result["control"]["trial"] != "control"
+    assert json.loads((out / "summary.json").read_text())["control"] == result["control"]
+    assert column(out, "trial")[0] == "control"  # the first trial stays the untuned control
+    assert "6.00 %" in result.headline
+
+
+def test_the_winner_keeps_its_recipe(tuned):
+    best = json.loads((tuned[0] / "best.json").read_text())
+    assert best == {"scaling": "inverted", "sites": {"hidden": 0.4}, "recipe": {"learning_rate": 0.01}}
+
+
+def test_winner_and_control_are_retrained_each_with_its_own_recipe(tuned):
+    out, result = tuned
+    request = Request.from_json(json.loads((out / "search.json").read_text()))
+    slow = {"trial": "0009", "values": {"rate_hidden": 0.0, "learning_rate": 0.001}}
+    found = retrain(
+        out, request.space, request.base, result["winner"], slow, result["winner"], 2, workers=1, quiet=True
+    )
+    plans = json.loads(next(out.glob("retrain-*/compare.json")).read_text())["plans"]
+    assert {name: plan["recipe"]["learning_rate"] for name, plan in plans.items()} == {
+        "mlp/none": 0.001,
+        "mlp/winner": 0.01,
+    }
+    assert plans["mlp/none"]["placement"]["sites"] == {}
+    assert found["verdict"].endswith("each arm has the recipe of its own best trial")
+
+
+def test_a_width_that_was_tuned_is_kept_too(tmp_path):
+    options = {**GRID, "tune": ["hidden=0/0.4", "width=0.5/2"], "epochs": 1}
+    result = search(out=tmp_path / "out", quiet=True, **options)
+    best = json.loads((tmp_path / "out" / "best.json").read_text())
+    assert best["settings"] == {"hidden": [int(16 * result["winner"]["values"]["width"])]}
+
+
+# === The result ===
+
+
+def test_a_result_has_what_a_notebook_needs(searched):
+    out, result = searched
+    assert isinstance(result, tuning.SearchResult)
+    assert result.folder == out
+    assert "\n" not in repr(result)
+    assert result.model.output_shape == (None, 10)
+    assert result.model is result.model
+    titles = {ax.get_title(loc="left") for ax in result.figure().axes}
+    assert "hidden" in titles
+    assert json.loads(result.to_json())["trials"] == 3
+
+
+def test_the_tables_of_a_result_are_data_frames(searched):
+    result = searched[1]
+    assert list(result.table()["rate_hidden"]) == [0, 0, 0.4, 0.4, 0.8, 0.8]
+    assert list(result.history["epoch"]) == [1, 2]
+    assert "<table" in result._repr_html_()
+
+
+def test_every_option_of_the_command_is_an_argument_with_a_type():
+    import argparse
+    import inspect
+
+    from tuning.__main__ import _add_search_options
+
+    parser = argparse.ArgumentParser()
+    _add_search_options(parser)
+    options = {action.dest for action in parser._actions} - {"help", "json"}
+    parameters = inspect.signature(tuning.search).parameters
+    assert options | {"settings", "quiet", "chief", "token_file"} == set(parameters)
+    assert all(parameter.annotation is not parameter.empty for parameter in parameters.values())
+
+
+def test_set_and_settings_are_one_option(tmp_path):
+    with pytest.raises(BadInput, match="set"):
+        search(set={"hidden": 16}, settings={"hidden": 16}, out=tmp_path / "out")
+    result = search(set="hidden=16", tune="hidden=0/0.5", epochs=1, out=tmp_path / "out", quiet=True)
+    assert json.loads((tmp_path / "out" / "search.json").read_text())["plan"]["settings"] == {"hidden": [16]}
+    assert result["trials"] == 2
+
+
+def test_ctrl_c_says_which_command_resumes(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "attempt", interrupted)
+    with pytest.raises(KeyboardInterrupt) as interruption:
+        search(out=tmp_path / "out", quiet=True, **GRID)
+    command = f"python -m tuning search --out {tmp_path / 'out'} --resume --threads 1"
+    assert str(interruption.value).splitlines()[-1].strip() == command
+    monkeypatch.undo()
+    assert main([*command.split()[3:], "--json"]) is None
+    assert json.loads(capsys.readouterr().out)["trials"] == 3
 
 
 @pytest.mark.parametrize(
@@ -116,7 +257,7 @@ def test_a_winner_is_compared_with_none_on_the_test_part_paired_by_seed(tmp_path
     [
         ({"difference": -0.5, "low": -0.9, "high": -0.1}, "keep dropout here:"),
         ({"difference": 0.5, "low": 0.1, "high": 0.9}, "leave dropout out here:"),
-        ({"difference": 0.1, "low": -0.1, "high": 0.3}, "leave dropout out here, or ask more seeds:"),
+        ({"difference": 0.1, "low": -0.1, "high": 0.3}, "leave dropout out here, or use more seeds:"),
         (
             {
                 "difference": 0.1,
@@ -124,13 +265,11 @@ def test_a_winner_is_compared_with_none_on_the_test_part_paired_by_seed(tmp_path
                 "high": 0.3,
                 "test_loss": {"difference": -1, "low": -2, "high": -0.5, "n": 9},
             },
-            "keep dropout here for the loss, not for the error:",
+            "keep dropout here for its loss, not for its error:",
         ),
     ],
 )
 def test_the_verdict_claims_no_more_than_the_interval(pair, begins):
-    from tuning.retrain import verdict
-
     assert verdict({"a": "none", "b": "winner", "n": 9, **pair}).startswith(begins)
 
 
@@ -139,15 +278,15 @@ def test_the_verdict_claims_no_more_than_the_interval(pair, begins):
 
 def attempts(monkeypatch, wrong):
     """Let the trials go wrong in a way of their own; those that `wrong` does not name are run."""
-    real, seen = pool.attempt, []
+    seen = []
 
-    def attempt(job, *arguments):
+    def attempted(job, *arguments):
         seen.append(job.arm)
-        outcome = real(job, *arguments)
+        outcome = attempt(job, *arguments)
         change = wrong.get(len(set(seen)) - 1)
-        return outcome if change is None else pool.Outcome(job, **change(outcome.metrics))
+        return outcome if change is None else Outcome(job, **change(outcome.metrics))
 
-    monkeypatch.setattr(pool, "attempt", attempt)
+    monkeypatch.setattr(worker, "attempt", attempted)
 
 
 def test_trials_without_a_finite_figure_fail_and_the_search_goes_on(tmp_path, monkeypatch):
@@ -261,7 +400,7 @@ def test_hyperband_goes_on_with_the_runs_that_it_paused(tmp_path):
 
 def test_memory_does_not_grow_with_the_trials(tmp_path):
     child = (
-        "import resource, sys, tuning.search as s, tuning.study as t\n"
+        "import resource, sys, tuning as s, tuning.study as t\n"
         "sizes, end = [], t.Study._note\n"
         "def note(self, event):\n"
         "    sizes.extend([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss] * (event['event'] == 'end'))\n"
@@ -281,13 +420,13 @@ def test_memory_does_not_grow_with_the_trials(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search", "--tune", "conv=0:0.5:0.1"], "which mlp lacks"),
-        (["search", "--tuner", "annealing"], "allowed: random, grid, bayesian, hyperband"),
-        (["search", "--resume"], "--resume without --out"),
+        (["search", "--tune", "conv=0:0.5:0.1"], "site must be one of input, hidden for mlp"),
+        (["search", "--tuner", "annealing"], "must be one of random, grid, bayesian, hyperband"),
+        (["search", "--resume"], "--out"),
         (["search", "--dataset", "no_such_set"], "no_such_set"),
         (["cluster", "--chief", "here"], "HOST:PORT"),
-        (["cluster", "--worker", "127.0.0.1:8470", "--tuner", "grid"], "the chief's to say"),
-        (["cluster", "--chief", "127.0.0.1:0", "--workers", "2"], "leave it out"),
+        (["cluster", "--worker", "127.0.0.1:8470", "--tuner", "grid"], "--tuner .* got grid"),
+        (["cluster", "--chief", "127.0.0.1:0", "--workers", "2"], "--workers .* got 2"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(arguments, message, tmp_path, monkeypatch):

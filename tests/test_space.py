@@ -9,9 +9,9 @@ import pytest
 from trainers.plan import Plan
 from tuning.oracles import hyperparameters
 from tuning.space import DEFAULTS, Space
-from zoo import catalogue
-from zoo.drop import Drop
 from zoo.errors import BadInput
+from zoo.models import catalogue
+from zoo.placement.drop import Drop
 
 EVERYTHING = (
     "conv=0:0.25:0.1:dropout/spatial",
@@ -95,18 +95,18 @@ def test_a_space_comes_back_from_json():
         (["hiden=0:0.5:0.1"], "did you mean 'hidden'"),
         (["logits=0:0.5:0.1"], "nothing is dropped at the output"),
         (["hidden=0:0.5"], "SITE=LOW:HIGH:STEP"),
-        (["hidden=0:0.5:0"], "STEP above 0"),
-        (["hidden=0.5:0.1:0.1"], "LOW <= HIGH"),
-        (["hidden=0:1:0.1"], "HIGH < 1"),
-        (["hidden=0"], "no rate above 0"),
+        (["hidden=0:0.5:0"], r"STEP of --tune hidden=0:0\.5:0 must be .* > 0, got 0"),
+        (["hidden=0.5:0.1:0.1"], r"must be <= HIGH, got 0\.5 and 0\.1"),
+        (["hidden=0:1:0.1"], r"HIGH of .* must be in \[0, 1\), got 1"),
+        (["hidden=0"], "must include one > 0"),
         (["hidden"], "SITE=LOW:HIGH:STEP"),
         (["hidden=0/0.1", "hidden=0/0.2"], "twice"),
         (["conv=0/0.1:drop_path"], "drop_path"),
         (["conv=0/0.1:spatail"], "did you mean 'spatial'"),
         (["hidden=0/0.5:gaussian", "scaling=original"], "gaussian"),
-        (["learning_rate=0.1"], "without a site"),
+        (["learning_rate=0.1"], "at least one site"),
         (["hidden=0/0.1", "learning_rate=-1"], "learning_rate"),
-        (["hidden=0/0.1", "width=0"], "factor above 0"),
+        (["hidden=0/0.1", "width=0"], "width, a factor, must be a finite number > 0, got 0"),
         (["hidden=0/0.1", "width=x"], "numbers"),
     ],
 )
@@ -116,7 +116,7 @@ def test_what_cannot_be_is_refused_with_the_way_out(items, message):
 
 
 def test_a_site_that_the_model_lacks_is_refused():
-    with pytest.raises(BadInput, match="which mlp lacks; it has input, hidden"):
+    with pytest.raises(BadInput, match="site must be one of input, hidden for mlp, got"):
         Space.parse(["conv=0/0.1"]).check(Plan.make(model="mlp", placement="none"))
 
 

@@ -7,10 +7,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 import trainers
-from trainers import loop
-from trainers import train as train_module
 from trainers.plan import Plan
 from trainers.recipe import Recipe
+from trainers.training import loop
+from trainers.training.train import run
 from zoo import data
 from zoo.errors import BadInput
 
@@ -56,17 +56,17 @@ MODELS = {
 }
 
 
-def run(folder, sets, name, **options):
+def trained(folder, sets, name, **options):
     plan = Plan.make(dataset=name, epochs=8, batch_size=32, length=8, vocabulary=20, **MODELS[name])
     folder.mkdir()
-    return train_module.run(plan, folder, data_dir=sets, quiet=True, **options)
+    return run(plan, folder, data_dir=sets, quiet=True, **options)
 
 
 @pytest.mark.parametrize("name", ["bright", "moods"])
 def test_images_and_texts_are_learned_in_memory_and_streamed(sets, name, tmp_path):
     streamed = functools.partial(data.load, memory_budget=1)
     for label, options in (("memory", {}), ("streamed", {"load": streamed})):
-        result = run(tmp_path / label, sets, name, **options)
+        result = trained(tmp_path / label, sets, name, **options)
         assert result["test_error"] < 10, label
     assert (tmp_path / "memory" / "vocabulary.txt").exists() == (name == "moods")
 
@@ -88,20 +88,20 @@ def test_a_streamed_run_repeats_bit_for_bit(sets, tmp_path):
 
     streamed, kept = functools.partial(data.load, memory_budget=1), []
     for label in ("a", "b"):
-        run(tmp_path / label, sets, "bright", load=streamed)
+        trained(tmp_path / label, sets, "bright", load=streamed)
         kept.append(keras.models.load_model(tmp_path / label / "model.keras").get_weights())
     for a, b in zip(*kept, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_an_image_model_refuses_text_and_leaves_nothing(sets, tmp_path):
-    with pytest.raises(BadInput, match=r"received model mlp with moods, which is text.*--model transformer"):
+    with pytest.raises(BadInput, match=r"text data set moods, got mlp; use --model transformer"):
         trainers.train(out=tmp_path / "run", model="mlp", dataset="moods", data_dir=sets, quiet=True)
     assert not (tmp_path / "run").exists()
 
 
 def test_the_input_site_is_refused_for_tokens(sets, tmp_path):
-    with pytest.raises(BadInput, match="'input', which transformer over tokens lacks"):
+    with pytest.raises(BadInput, match=r"site must be .* for transformer over tokens, got 'input'"):
         trainers.train(
             out=tmp_path / "run", model="transformer", dataset="moods", drop=["input=0.1"], data_dir=sets, quiet=True
         )

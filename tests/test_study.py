@@ -7,8 +7,7 @@ import pytest
 from tuning import oracles, study
 from tuning.journal import Journal
 from tuning.request import TUNERS, Request
-from tuning.study import Study
-from tuning.trial import CONTROL
+from tuning.study import CONTROL, Study
 from zoo.errors import BadInput
 
 TUNE = ["conv=0:0.3:0.1:dropout/spatial", "hidden=0:0.8:0.1"]
@@ -178,7 +177,7 @@ def test_a_journal_of_other_answers_is_refused(tmp_path):
     work(begun(tmp_path), 5)
     path = tmp_path / "journal.jsonl"
     path.write_text(path.read_text().replace('"rate_hidden": 0.', '"rate_hidden": 0.9', 1))
-    with pytest.raises(BadInput, match="resume with the version that began it"):
+    with pytest.raises(BadInput, match="the tuner now answers"):
         begun(tmp_path)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from zoo import text
+from zoo.data import text
 from zoo.errors import BadInput
 
 TEXTS = ["A good, good film!", "not a bad film", "dull"]
@@ -59,7 +59,7 @@ def test_a_file_that_is_no_vocabulary_is_refused(tmp_path, content):
 
 
 def test_a_missing_vocabulary_is_refused(tmp_path):
-    with pytest.raises(BadInput, match="existing file"):
+    with pytest.raises(BadInput, match="cannot read"):
         text.load_vocabulary(tmp_path / "none.txt")
 
 

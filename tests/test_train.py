@@ -14,12 +14,15 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import trainers
-from trainers import folder as folders
 from trainers.plan import Plan, choose_placement
 from trainers.recipe import Recipe
-from zoo import catalogue, data, metrics
+from trainers.training.folder import claimed
+from trainers.training.optimizer import learning_rate
+from zoo import data, metrics
 from zoo.errors import BadInput, RunFailed
-from zoo.placement import Placement
+from zoo.models import catalogue
+from zoo.placement.placement import Placement
+from zoo.reading import read_csv
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"settings": {"hidden": "24"}, "train_size": 200}
@@ -51,14 +54,14 @@ def test_a_run_leaves_the_promised_files(run):
 
 def test_tensorboard_shows_the_curves_under_the_names_that_keras_gives_them(run):
     folder, _ = run
-    rows = folders.read_csv(folder / "history.csv")
+    rows = read_csv(folder / "history.csv")
     curves = {}
     for part in ("train", "validation"):
         events = EventAccumulator(str(folder / "logs" / part), {"tensors": 0}).Reload()
         for tag in events.Tags()["tensors"]:
             curves[part, tag] = [tf.make_ndarray(event.tensor_proto).item() for event in events.Tensors(tag)]
     assert ("validation", "epoch_accuracy") in curves
-    rate = Recipe(epochs=12).rate_at(24)  # 200 examples are two steps
+    rate = learning_rate(Recipe(epochs=12), 24)  # 200 examples are two steps
     assert curves["train", "epoch_learning_rate"] == pytest.approx(
         [float(rate(2 * row["epoch"])) for row in rows], rel=1e-5
     )
@@ -69,7 +72,7 @@ def test_tensorboard_shows_the_curves_under_the_names_that_keras_gives_them(run)
 def test_stdout_is_one_json_object_and_stderr_only_progress(run):
     folder, answer = run
     assert json.loads(answer.stdout) == {**json.loads((folder / "metrics.json").read_text()), "folder": "run"}
-    assert all(line.startswith("epoch ") for line in answer.stderr.splitlines()), answer.stderr
+    assert all(line.startswith(("epoch ", "digits: ")) for line in answer.stderr.splitlines()), answer.stderr
 
 
 def test_history_has_a_row_per_epoch_under_the_fixed_columns(run):
@@ -82,7 +85,7 @@ def test_history_has_a_row_per_epoch_under_the_fixed_columns(run):
 
 def test_the_saved_model_is_that_of_the_best_epoch_and_the_metrics_are_its(run):
     folder, _ = run
-    result, rows = json.loads((folder / "metrics.json").read_text()), folders.read_csv(folder / "history.csv")
+    result, rows = json.loads((folder / "metrics.json").read_text()), read_csv(folder / "history.csv")
     best = min(rows, key=lambda row: row["val_error"])
     assert result["best_epoch"] == best["epoch"]
     digits = data.load("digits", train_size=200)
@@ -104,7 +107,7 @@ def test_config_is_everything_needed_to_run_again(run):
 
 def test_the_command_in_the_config_makes_the_same_plan():
     from trainers import options
-    from zoo.command import Parser
+    from zoo.cli import Parser
 
     plan = Plan.make(
         model="cnn", drop=["conv=0.1/0.2/0.3/0.4:spatial"], scaling="original", settings={"hidden": "64/32"},
@@ -145,7 +148,7 @@ def test_a_users_own_callback_is_driven(tmp_path):
     seen = []
     spy = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((epoch, logs["val_loss"])))
     trainers.train(out=tmp_path / "run", epochs=2, callbacks=[spy], quiet=True, **SMALL)
-    rows = folders.read_csv(tmp_path / "run" / "history.csv")
+    rows = read_csv(tmp_path / "run" / "history.csv")
     assert [epoch for epoch, _ in seen] == [0, 1]
     assert [loss for _, loss in seen] == pytest.approx([row["val_loss"] for row in rows], rel=1e-5)
 
@@ -174,18 +177,18 @@ def test_which_placement_the_options_mean(tmp_path):
 
 REFUSED = [
     (["--drop", "output=0.5"], "nothing is dropped at the output"),
-    (["--drop", "conv=0.5"], "received site 'conv', which mlp lacks; it has input, hidden"),
-    (["--drop", "hidden=1.5"], r"lies in [0, 1)"),
-    (["--model", "rnn"], "received model 'rnn'"),
+    (["--drop", "conv=0.5"], "site must be one of input, hidden for mlp, got 'conv'"),
+    (["--drop", "hidden=1.5"], r"rate must be in [0, 1), got 1.5"),
+    (["--model", "rnn"], "model must be one of mlp, cnn, resnet, transformer, got 'rnn'"),
     (["--placement", "missing.json"], "cannot read the placement file missing.json"),
-    (["--placement", "defualt"], "received placement 'defualt'"),
-    (["--epochs", "0"], "whole number of at least 1"),
-    (["--epochs", "many"], "whole number of at least 1"),
-    (["--learning-rate", "-1"], "received learning_rate -1.0"),
-    (["--optimizer", "adm"], "received optimizer 'adm'"),
-    (["--set", "hidden"], "it is written KEY=VALUE"),
-    (["--set", "depth=3"], "received setting 'depth' for mlp; it has hidden"),
-    (["--resume"], "received --resume without --out"),
+    (["--placement", "defualt"], "got 'defualt'"),
+    (["--epochs", "0"], "--epochs must be an integer >= 1, got 0"),
+    (["--epochs", "many"], "--epochs must be an integer >= 1, got 'many'"),
+    (["--learning-rate", "-1"], "--learning-rate must be a finite number > 0, got -1.0"),
+    (["--optimizer", "adm"], "--optimizer must be one of adam, sgd, rmsprop, nadam, lion, got 'adm'"),
+    (["--set", "hidden"], "--set must be KEY=VALUE, got 'hidden'"),
+    (["--set", "depth=3"], "setting of mlp must be one of hidden, got 'depth'"),
+    (["--resume"], "--out must be the folder of the run to resume"),
     (["--dataset", "no_such_set"], "no_such_set"),
     (["--dataset", "mnist"], "--download"),
     (["--train-size", "9"], "9"),
@@ -196,7 +199,7 @@ REFUSED = [
 @pytest.mark.parametrize(("words", "message"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
 def test_bad_input_is_refused_with_one_message_and_nothing_written(words, message, tmp_path, monkeypatch, capsys):
     from trainers.__main__ import main
-    from zoo.command import run as carry_out
+    from zoo.cli import run as carry_out
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
@@ -220,9 +223,9 @@ def test_a_folder_that_holds_something_is_refused_without_resume(tmp_path):
 
 def test_two_processes_cannot_write_into_one_folder(tmp_path):
     with (
-        folders.claimed(tmp_path / "run", resume=False),
+        claimed(tmp_path / "run", resume=False),
         pytest.raises(BadInput, match="another process is writing"),
-        folders.claimed(tmp_path / "run", resume=True),
+        claimed(tmp_path / "run", resume=True),
     ):
         pass
 
@@ -271,7 +274,7 @@ def test_list_tells_what_can_be_set_dropped_and_named():
     assert {site["name"] for site in models["resnet"]["sites"]} == {"input", "conv", "branch", "features"}
     refused = command("list", "nothing*", package="zoo")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "no model matches" in refused.stderr
+    assert "PATTERN must match one of mlp, cnn" in refused.stderr
 
 
 def test_what_no_layer_of_keras_does_is_left_out_of_the_file_and_said(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainers import statistics, wording
+from trainers.comparison import paired, wording
 
 
 def pair(**changes):
@@ -32,19 +32,19 @@ def test_an_interval_that_holds_zero_or_does_not_exist_is_no_difference(low, hig
 
 
 def test_one_seed_is_not_called_a_difference():
-    found = {"a": "none", "b": "default", **statistics.paired([3.0], [1.0])}
-    assert "1 paired seed; one seed shows no spread" in wording.sentence(found)
+    found = {"a": "none", "b": "default", **paired.paired([3.0], [1.0])}
+    assert "1 seed: too few for an interval" in wording.sentence(found)
 
 
 def test_identical_arms_are_said_to_be_the_same():
-    found = statistics.paired([3.0, 4.0], [3.0, 4.0])
+    found = paired.paired([3.0, 4.0], [3.0, 4.0])
     text = wording.sentence({"a": "none", "b": "default", **found})
     assert text == "default and none have the same test error at each of 2 paired seeds"
 
 
 def test_no_common_seed_says_that_nothing_can_be_said():
-    found = {"a": "none", "b": "default", **statistics.paired([], [])}
-    assert "nothing can be said" in wording.sentence(found)
+    found = {"a": "none", "b": "default", **paired.paired([], [])}
+    assert "no seed has a test error for both" in wording.sentence(found)
 
 
 def test_the_loss_has_its_own_sentence_in_nats():
@@ -53,10 +53,10 @@ def test_the_loss_has_its_own_sentence_in_nats():
 
 
 def test_variance_is_called_smaller_only_when_the_test_says_so():
-    assert "scatters less" in wording.variance_sentence(pair())
-    assert wording.variance_sentence(pair(variance_p=0.3)).startswith("no difference in how far")
-    assert wording.variance_sentence(pair(variance_p=None)).startswith("no difference in how far")
-    assert wording.variance_sentence(pair(variance_ratio=None)).startswith("nothing can be said")
+    assert "varies less" in wording.variance_sentence(pair())
+    assert wording.variance_sentence(pair(variance_p=0.3)).startswith("no difference in the variance")
+    assert wording.variance_sentence(pair(variance_p=None)).startswith("no difference in the variance")
+    assert "cannot be compared" in wording.variance_sentence(pair(variance_ratio=None))
 
 
 def test_a_bound_near_zero_is_not_rounded_to_zero():
@@ -68,10 +68,24 @@ def test_many_pairs_come_with_a_word_about_luck():
     (note,) = wording.notes({"arms": {}, "pairs": pairs})
     assert "up to 15 %" in note
     headline = wording.headline({"arms": {}, "pairs": [*pairs[:2], pair(b="z", high=0.2)]})
-    assert headline.endswith("2 lowered the test error, 1 cannot be told from chance")
+    assert headline.endswith("2 lowered the test error (x, y), 1 cannot be told from chance")
+
+
+def test_few_seeds_are_no_effect_in_any_sentence():
+    few = pair(n=4, test_loss=pair(n=4), test_ece=pair(n=4))
+    assert all("4 seeds: too few for an interval" in text for text in wording.sentences(few))
+    headline = wording.headline({"arms": {}, "pairs": [few, pair(b="x")]})
+    assert headline.endswith("1 lowered the test error (x), 1 has too few seeds for an interval")
+
+
+def test_the_headline_names_the_placements():
+    placements = {"none": "no dropout", "default": "hidden=0.5"}
+    text = wording.headline({"arms": {}, "pairs": [pair()]}, placements)
+    assert "default (hidden=0.5)" in text
+    assert "none (no dropout)" in text
 
 
 def test_runs_without_a_finite_figure_are_mentioned():
     rows = [{"model": "mlp", "arm": "none", "seed": s, "test_error": 90.0, "test_loss": loss, "test_ece": 1.0}
             for s, loss in enumerate((0.1, float("nan")))]  # fmt: skip
-    assert "none: 1 of its runs" in wording.notes(statistics.summarise(rows))[0]
+    assert "none: 1 run" in wording.notes(paired.summarise(rows))[0]

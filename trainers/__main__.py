@@ -1,38 +1,44 @@
 """`python -m trainers`: train, compare, data."""
 
+import argparse
 import sys
 
 from trainers import options
-from zoo.command import Parser, print_json, run
+from zoo.cli import dispatch, print_json, run
 
 
-def main(argv=None):
-    """Parse, and hand over; TensorFlow is imported only behind this."""
-    parser = Parser(prog="python -m trainers", description="Train Keras models with a placement of dropout.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    train = commands.add_parser("train", help="one model, into a run folder")
+def main(argv: list[str] | None = None) -> int | None:
+    """Carries out a command line and returns its exit code."""
+    return dispatch(argv, "python -m trainers", "Train Keras models with a placement of dropout.", add_commands)
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Adds the sub-commands of this package; see `zoo.cli.dispatch`."""
+    train = commands.add_parser("train", help="train one model into a run folder")
     options.add_placement_options(train)
+    options.add_from_option(train)
     options.add_run_options(train)
-    options.add_compare_options(commands.add_parser("compare", help="placements x seeds, and what they differ by"))
-    options.add_data_commands(commands.add_parser("data", help="data sets: list, look into, import"))
-    arguments = parser.parse_args(argv)
-    return {"train": _train, "compare": _compare, "data": _data}[arguments.command](arguments)
+    train.set_defaults(call=_train)
+    compare = commands.add_parser("compare", help="compare placements over seeds")
+    options.add_compare_options(compare)
+    compare.set_defaults(call=_compare)
+    data = commands.add_parser("data", help="list, describe and import data sets")
+    options.add_data_commands(data)
+    data.set_defaults(call=_data)
 
 
 def _train(arguments):
-    from trainers.train import report, train
+    from trainers.training.train import report, train
 
     result = train(**options.given(arguments))
     print_json(result) if arguments.json else print(report(result))
 
 
 def _compare(arguments):
-    from trainers.compare import compare
-    from trainers.wording import table
+    from trainers.comparison.compare import compare
+    from trainers.comparison.wording import table
 
-    given = options.given(arguments, "model", "arm", "tune")
-    tune = options.candidates(arguments.tune) if arguments.tune else None
-    summary = compare(models=arguments.model, arms=arguments.arm, tune=tune, **given)
+    summary = compare(**options.given(arguments))
     if arguments.json:
         print_json(summary)
     elif summary["arms"]:
@@ -45,16 +51,19 @@ def _compare(arguments):
 
 def _data(arguments):
     from trainers import datasets
+    from zoo.data.options import DataOptions
 
     where = {"data_dir": arguments.data_dir}
     if arguments.action == "list":
         result = datasets.listing(**where)
     elif arguments.action == "info":
-        result = datasets.information(arguments.name, download=arguments.download, **where)
+        names = DataOptions().to_json()
+        options = {key: value for key, value in vars(arguments).items() if key in names and value is not None}
+        result = datasets.information(arguments.name, download=bool(arguments.download), **options, **where)
     else:
         result = datasets.imported(arguments.name, arguments.folder, **where)
     print_json(result) if arguments.json else print(datasets.text(result))
 
 
 if __name__ == "__main__":
-    run(lambda: main(sys.argv[1:]))
+    run(main)

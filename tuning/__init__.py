@@ -1,22 +1,13 @@
-"""Searches of the dropout rate with keras-tuner: a rate, an honest curve, and what the winner is worth.
+"""Searches for dropout rates with keras-tuner, and what their winners are worth.
 
     import tuning
-    tuning.search(model="mlp", tune=["hidden=0:0.8:0.1"], retrain=10)
+    result = tuning.search(model="mlp", tune="hidden=0:0.8:0.1", retrain=10)
+    result.table()
 
-Public names are handed on when they are first used, so that importing this package
-does not import TensorFlow.
+Public names are imported when they are first used (`__init__.pyi` lists them), so that
+`import tuning` does not import TensorFlow.
 """
 
-import importlib
+import lazy_loader
 
-__all__ = ["HyperModel", "Space", "search"]
-
-
-def __getattr__(name):
-    if name not in __all__:
-        raise AttributeError(f"module 'tuning' has no attribute {name!r}; it has {', '.join(__all__)}")
-    if name == "HyperModel":
-        return importlib.import_module("tuning.hypermodel").HyperModel
-    if name == "Space":
-        return importlib.import_module("tuning.space").Space
-    return importlib.import_module(f"tuning.{name}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

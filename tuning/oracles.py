@@ -1,9 +1,9 @@
 """keras-tuner's oracles, made so that a search can be repeated and resumed.
 
-An oracle says which combination comes next. Its state is never written: the journal holds
-what it was asked and told, and a fresh oracle that hears the same answers again stands
-where the old one stood. For that each answer has to be a function of the seed and of what
-went before, which keras-tuner's own seeding nearly gives.
+An oracle proposes the next combination. Its state is never written. The journal holds the
+questions and results, and a new oracle that gets them again reaches the same state. So each
+answer must be a function of the seed and of the results before it; keras-tuner's own
+seeding nearly achieves that.
 """
 
 import warnings
@@ -13,22 +13,30 @@ import numpy as np
 from keras_tuner import oracles
 from sklearn.exceptions import ConvergenceWarning
 
-from zoo.seeds import seed_for
+from tuning.space import Space
+from zoo.seeds import of_tuner
 
 OBJECTIVE = keras_tuner.Objective("val_error", "min")
 _NEVER = 10**9
 _COLLISIONS = 1000
 
 
-def make(tuner, space, seed, epochs):
-    """The oracle `tuner` over `space`; `epochs` are those of a full run, for `hyperband`."""
+def make(tuner: str, space: Space, seed: int, epochs: int) -> keras_tuner.Oracle:
+    """Returns an oracle.
+
+    Args:
+        tuner: `random`, `grid`, `bayesian` or `hyperband` (Li et al. 2018).
+        space: what is tuned.
+        seed: seed of its proposals.
+        epochs: epochs of a full run, for `hyperband`.
+    """
     common = {
         "objective": OBJECTIVE,
         "hyperparameters": hyperparameters(space),
         "allow_new_entries": False,
         "tune_new_entries": False,
-        # keras-tuner takes a seed of 0 for none.
-        "seed": seed_for(seed, "tuner") or 1,
+        # keras-tuner treats a seed of 0 as no seed.
+        "seed": of_tuner(seed) or 1,
         "max_consecutive_failed_trials": _NEVER,
     }
     if tuner == "hyperband":
@@ -40,28 +48,28 @@ def make(tuner, space, seed, epochs):
     else:
         oracle = _Random(max_trials=None, **common)
     oracle.verbose = 0
-    # Its default, 20 draws, leaves a nearly exhausted space unfinished by chance.
+    # With its default of 20 draws, a random search can miss the last combinations of a space.
     oracle._max_collisions = _COLLISIONS
     return oracle
 
 
-def hyperparameters(space, into=None):
-    """`space` as keras-tuner's `HyperParameters`, put into `into` if that is given."""
-    found = into or keras_tuner.HyperParameters()
+def hyperparameters(space: Space, into: keras_tuner.HyperParameters | None = None) -> keras_tuner.HyperParameters:
+    """Returns `space` as keras-tuner's `HyperParameters`, added to `into` if that is given."""
+    hp = into or keras_tuner.HyperParameters()
     for name, values in space.candidates.items():
-        found.Choice(name, list(values), default=values[0])
-    return found
+        hp.Choice(name, list(values), default=values[0])
+    return hp
 
 
-def rounds(epochs):
-    """The brackets of Hyperband for runs of `epochs`: a list of lists of (trials, epochs of each)."""
+def rounds(epochs: int) -> list[list[tuple[int, int]]]:
+    """Returns the brackets of Hyperband for runs of `epochs` epochs: lists of (trials, epochs of each)."""
     oracle = _Hyperband(objective=OBJECTIVE, max_epochs=epochs, seed=1)
     brackets = range(oracle._get_num_brackets() - 1, -1, -1)
     return [[(oracle._get_size(b, r), oracle._get_epochs(b, r)) for r in range(b + 1)] for b in brackets]
 
 
 class _Unsaved:
-    """Writes no files of its own: the journal is the search's memory."""
+    """Writes no files: the journal holds the state."""
 
     def save(self):
         pass
@@ -83,11 +91,11 @@ class _Hyperband(_Unsaved, oracles.HyperbandOracle):
 
 
 class _Bayesian(_Unsaved, oracles.BayesianOptimizationOracle):
-    """Draws depend on the number of trials alone, and a combination is never proposed twice.
+    """Its draws depend only on the number of trials, and it never proposes a combination twice.
 
-    So an answer that is known (`recalled`) need not be computed again, which takes a
-    second for a Gaussian process, and leaves no trace in those that follow. keras-tuner's
-    own goes on proposing the optimum that it has found.
+    So an answer that the journal holds (`recalled`) is not computed again, which takes a
+    second with a Gaussian process, and does not change later answers. keras-tuner's own
+    oracle keeps proposing the optimum that it has found.
     """
 
     recalled = None
@@ -101,7 +109,7 @@ class _Bayesian(_Unsaved, oracles.BayesianOptimizationOracle):
         state = self.seed + _COLLISIONS * len(self.trials)
         self._random_state, self._seed_state = np.random.RandomState(state % 2**32), state
         with warnings.catch_warnings():
-            # A length scale at its bound is what a rate without effect looks like; nobody can mend it.
+            # A rate without effect has its length scale at the bound; the warning asks for nothing.
             warnings.simplefilter("ignore", ConvergenceWarning)
             answer = super().populate_space(trial_id)
         return self._random_populate_space() if self._duplicate(answer["values"]) else answer

@@ -1,25 +1,28 @@
-"""What a search was asked to do, as one value: what `search.json` holds, and what a resumed one must share."""
+"""What a search is asked to do, as one value: the contents of `search.json`, which a resumed search must share."""
 
-import importlib.metadata
-import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from trainers.compare import TUNING_SEED
+from trainers.comparison.compare import TUNING_SEED
 from trainers.plan import Plan, differences
 from tuning.space import Space
+from zoo.checks import MOST, one_of
 from zoo.errors import BadInput
+from zoo.schema import by_name, nullable, record, text, whole
+from zoo.versions import versions
 
-FORMAT = 2  # of the folder and of the journal; those of another cannot be gone on with
+FORMAT = 2  # of the folder and its journal; a search in another format cannot be resumed
 TUNERS = ("random", "grid", "bayesian", "hyperband")
-TRIALS = 20  # unless --max-trials says otherwise
+TRIALS = 20  # the default of --max-trials
+PACKAGES = ("tensorflow", "keras", "keras-tuner")  # their versions decide the trials and the bits of a run
 _MAY_DIFFER = ("max_trials",)
-_PACKAGES = ("tensorflow", "keras", "keras-tuner")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A search before it is begun. `max_trials` is None for every combination."""
+    """A search before it starts. Build it with `Request.make`; `max_trials` None means every combination."""
 
     tuner: str
     space: Space
@@ -29,22 +32,43 @@ class Request:
     max_trials: int | None = None
 
     @classmethod
-    def make(cls, before=None, tune=None, tuner=None, max_trials=None, executions=None, seed=None, **options):
-        """From the options of `python -m tuning search`; what is not given is that of the request `before`.
+    def make(
+        cls,
+        before: "Request | None" = None,
+        tune: str | Iterable[str] | Space | None = None,
+        tuner: str | None = None,
+        max_trials: int | None = None,
+        executions: int | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> "Request":
+        """Returns the request for the options of `python -m tuning search`.
 
-        Raises `BadInput` for what cannot be, before anything is built.
+        Args:
+            before: the request of the search that is resumed; it provides the options that are not given.
+            tune: the search space: one or several `--tune` texts, or a `Space`.
+            tuner: one of `TUNERS`.
+            max_trials: the largest number of trials.
+            executions: runs of each trial.
+            seed: seed of the sequence of trials and of their runs.
+            **options: the options of `Plan.make`.
+
+        Raises:
+            BadInput: an option is invalid. Nothing has been built or written.
+
+        >>> Request.make(tune="hidden=0/0.5", tuner="grid").limit
+        2
         """
         if before is None and not {"placement", "drop"} & options.keys():
             options["placement"] = "none"
         base = Plan.make(before and before.base, seed=0, **options)
-        same = before is not None and before.base.model == base.model
+        same_model = before is not None and before.base.model == base.model
         if tune is not None:
             space = tune if isinstance(tune, Space) else Space.parse([tune] if isinstance(tune, str) else tune)
         else:
-            space = before.space if same else Space.default(base.model)
+            space = before.space if before is not None and same_model else Space.default_of(base)
         tuner = tuner or (before.tuner if before else "random")
-        if tuner not in TUNERS:
-            raise BadInput(f"received tuner {tuner!r}; allowed: {', '.join(TUNERS)}")
+        one_of("tuner", tuner, TUNERS)
         if max_trials is None:
             max_trials = before.max_trials if before else TRIALS if tuner in ("random", "bayesian") else None
         return cls(
@@ -57,20 +81,20 @@ class Request:
         )
 
     @property
-    def limit(self):
-        """How many trials there can be; those of Hyperband are counted by its own rounds."""
+    def limit(self) -> int:
+        """The largest number of trials. Hyperband without `max_trials` is limited by its own rounds."""
         if self.tuner == "hyperband":
             return self.max_trials or 10**9
         return min(self.max_trials or self.space.size, self.space.size)
 
     @property
-    def seeds(self):
-        """The seeds of a trial's executions: not those over which anything is compared later."""
+    def seeds(self) -> list[int]:
+        """The seeds of a trial's executions. They are never the seeds of a later comparison."""
         first = TUNING_SEED * (1 + self.seed)
         return list(range(first, first + self.executions))
 
-    def to_json(self):
-        """A JSON-able dictionary, the inverse of `from_json`, with the versions that matter."""
+    def to_json(self) -> dict:
+        """Returns a JSON-able dictionary, the inverse of `from_json`, with the versions that matter."""
         return {
             "format": FORMAT,
             "tuner": self.tuner,
@@ -79,32 +103,49 @@ class Request:
             "executions": self.executions,
             "seed": self.seed,
             "max_trials": self.max_trials,
-            "versions": versions(),
+            "versions": versions(PACKAGES),
         }
 
     @classmethod
-    def from_json(cls, found):
-        """The request in the contents of a `search.json`. Raises `BadInput` if it is damaged."""
-        try:
-            space, base = Space.from_json(found["space"]), Plan.from_json(found["plan"])
-            return cls(found["tuner"], space, base, found["executions"], found["seed"], found["max_trials"])
-        except (KeyError, TypeError) as error:
-            raise BadInput(f"received a search.json that lacks or misnames {error}; name another --out") from None
+    def from_json(cls, data: dict) -> "Request":
+        """Returns the request in the contents of a `search.json`.
+
+        Raises:
+            BadInput: a key is missing or misspelt.
+        """
+        SCHEMA("", data)
+        space, base = Space.from_json(data["space"]), Plan.from_json(data["plan"])
+        return cls(data["tuner"], space, base, data["executions"], data["seed"], data["max_trials"])
 
 
-def versions():
-    """The versions on which a sequence of trials and the bits of a run depend."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+SCHEMA = record(
+    {
+        "format": whole(),
+        "tuner": text,
+        "space": lambda name, value: Space.from_json(record({})(name, value)),
+        "plan": lambda name, value: Plan.from_json(record({})(name, value)),
+        "executions": whole(1, MOST["executions"]),
+        "seed": whole(0, MOST["seed"]),
+        "max_trials": nullable(whole(1, MOST["trials"])),
+        "versions": by_name(text),
+    }
+)
 
 
-def check_same(out, before, now):
-    """Refuse to go on in `out` with a request that differs from that which began it; more trials may be asked for."""
-    kept, asked = ({k: v for k, v in found.items() if k not in _MAY_DIFFER} for found in (before, now))
-    found = differences(asked, kept)
+def check_same(before: dict, now: dict, out: str | Path | None) -> None:
+    """Checks that the request `now` resumes the search `before` in the folder `out`; more trials are allowed.
+
+    Raises:
+        BadInput: the requests differ; the message lists the differences.
+    """
+    if "plan" in before:  # an earlier version did not know all options
+        before = {**before, "plan": Plan.from_json(before["plan"]).to_json()}
+    kept, asked = ({k: v for k, v in request.items() if k not in _MAY_DIFFER} for request in (before, now))
+    changes = differences(asked, kept)
     if before["max_trials"] and now["max_trials"] and now["max_trials"] < before["max_trials"]:
-        found.append(f"max_trials: {now['max_trials']}, not {before['max_trials']} or more")
-    if found:
+        changes.append(f"max_trials: {now['max_trials']}, not {before['max_trials']} or more")
+    if changes:
         raise BadInput(
-            f"received --resume with a search that differs from that of {Path(out)}: {'; '.join(found)}; "
-            "leave out what is as before, or name another --out"
+            f"options must be those of the search in {out} to resume it, got {'; '.join(changes)}; "
+            "leave out the options that have not changed, or name another --out"
         )

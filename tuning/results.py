@@ -1,26 +1,45 @@
-"""What a search has found so far, in files that people and programs read."""
+"""The results of a search so far, in files for people and programs."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from trainers.folder import Table
-from tuning.trial import CONTROL
-from zoo.files import write_json
+from trainers.plan import Plan
+from tuning.space import RECIPE, Space
+from zoo import runs
+from zoo.files import Table, write_json
+from zoo.placement.placement import Placement
+
+if TYPE_CHECKING:
+    from tuning.study import Study, Trial
 
 
 class Results:
-    """Writes `results.csv` and, once there is a winner, `best.json` and `summary.json` into `out`."""
+    """Writes `results.csv` and `summary.json` into `out` and, once a trial is complete, `best.json`.
 
-    def __init__(self, out, study, space, base, seeds):
+    Args:
+        out: the folder of the search.
+        study: its trials.
+        space: what is tuned.
+        base: the plan that the tuned values go into.
+        seeds: the seeds of a trial's executions.
+    """
+
+    def __init__(self, out: str | Path, study: "Study", space: Space, base: Plan, seeds: Sequence[int]):
         self._out, self._study, self._space, self._base, self._seeds = Path(out), study, space, base, seeds
 
-    def write(self):
-        """Write all of it; returns the contents of `summary.json`."""
+    def write(self) -> dict:
+        """Writes the files and returns the contents of `summary.json`.
+
+        `control` is the best trial without dropout at the tuned sites, whatever its recipe;
+        `rival` is the best trial that drops something.
+        """
         Table(self._out / "results.csv", self.columns).start(self.rows())
-        best = self._study.completed()
+        trials = self._study.completed()
         summary = {
-            "winner": self._told(best[0]) if best else None,
-            "control": next((self._told(trial) for trial in best if trial.id == CONTROL), None),
-            "rival": next((self._told(trial) for trial in best if not self._space.is_control(trial.values)), None),
+            "winner": self._described(trials[0]) if trials else None,
+            "control": self._best(trials, without_dropout=True),
+            "rival": self._best(trials, without_dropout=False),
             "trials": len([trial for trial in self._study.trials.values() if trial.status != "RUNNING"]),
             "combinations": self._space.size,
             "failed": [
@@ -29,19 +48,33 @@ class Results:
                 if trial.status == "FAILED"
             ],
         }
+        if held := runs.data_of(self._out, "trials"):
+            summary["data"] = {key: held.get(key) for key in ("labels", "sizes", "fingerprint")}
         write_json(self._out / "summary.json", summary)
-        if best:
-            write_json(self._out / "best.json", self.placement(best[0]).to_json())
+        if trials:
+            write_json(self._out / "best.json", self.best(trials[0]))
         return summary
 
+    def best(self, trial: "Trial") -> dict:
+        """Returns a trial as `best.json` holds it: a placement file, with the tuned recipe and settings if any."""
+        plan = self._space.plan(self._base, trial.values)
+        recipe, settings = plan.recipe.to_json(), plan.settings
+        tuned = {name: recipe[name] for name in RECIPE if name in self._space.others}
+        wider = {key: value for key, value in settings.items() if value != self._base.settings[key]}
+        return {
+            **plan.placement.to_json(),
+            **({"recipe": tuned} if tuned else {}),
+            **({"settings": wider} if "width" in self._space.others and wider else {}),
+        }
+
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         """The header of `results.csv`."""
         named = ("trial", "execution", "seed", *self._space.names, "val_error_best", "val_error_last", "status")
         return (*named, "val_error", "val_loss", "epochs", "seconds")
 
-    def rows(self):
-        """A row per execution of every trial that has ended; one without figures for a trial that has none."""
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields a row for each execution of each trial that has ended; a trial without executions has one row."""
         for trial in self._study.trials.values():
             if trial.status == "RUNNING":
                 continue
@@ -50,17 +83,23 @@ class Results:
                 seed = self._seeds[execution] if row else ""
                 yield {**common, **row, "execution": execution, "seed": seed}
 
-    def placement(self, trial):
-        """The placement of a trial, with the sites that are not tuned."""
+    def placement(self, trial: "Trial") -> Placement:
+        """Returns the placement of a trial, with the sites that are not tuned."""
         return self._space.placement(trial.values, self._base.placement)
 
-    def name(self, trial):
-        """A trial in a few words: its placement, and what else is tuned."""
+    def name(self, trial: "Trial") -> str:
+        """Returns a trial in a few words: its placement and the other tuned values."""
         others = [f"{name} {trial.values[name]:g}" for name in self._space.others if name != "scaling"]
         drops = [f"{site}={drop}" for site, drop in self.placement(trial).sites.items() if any(drop.rates((0,)))]
         return ", ".join([" ".join(drops) or "no dropout", *others])
 
-    def _told(self, trial):
+    def _best(self, trials, without_dropout):
+        """The best of `trials` with or without dropout at the tuned sites, described; None if there is none."""
+        matching = (t for t in trials if self._space.is_control(t.values) == without_dropout)
+        best = next(matching, None)
+        return self._described(best) if best else None
+
+    def _described(self, trial):
         plan = self._space.plan(self._base, trial.values, self._seeds[0])
         return {
             "trial": trial.id,

@@ -1,56 +1,174 @@
-"""A search under way: what was asked of the oracle, who works on it, and what came back.
+"""A search in progress: what the oracle was asked, which worker has which trial, and the results.
 
-The oracle proposes combinations; the study gives each different one out once, as a trial,
-and tells the oracle what came of it. It answers the calls of keras-tuner's chief service
-(`create_trial`, `update_trial`, `end_trial`, `get_space`), so that a worker in this process
-and one on another machine are served alike. Every event goes into a journal first, and the
-same events, replayed, bring a study back to where it was.
+The oracle proposes combinations. The study hands out each different combination once, as a
+trial, and reports its result to the oracle. It answers the calls of keras-tuner's chief
+service (`create_trial`, `update_trial`, `end_trial`, `get_space`), so that a worker in this
+process and one on another machine are served alike. Every event goes into the journal first;
+replaying the events restores the study.
 """
 
 import math
+import re
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import fmean
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial as Answer
 
-from tuning.trial import CONTROL, FIGURES, Trial, rounded
+from tuning.journal import Journal
+from tuning.space import Space
 from zoo.errors import BadInput
 
-ATTEMPTS = 3  # how often a trial is begun before it counts as failed
-SAME_FAILURES = 3  # failures of one cause that end a search
-LEASE_SECONDS = 90.0  # how long a worker may be silent before its trial is given to another
+CONTROL = "control"
+FIGURES = ("val_error", "val_loss", "val_error_best", "val_error_last", "epochs", "seconds")
+ATTEMPTS = 3  # how often a trial is started before it counts as failed
+SAME_FAILURES = 3  # failures for one cause that end a search
+# What a figure can be: errors in per cent; a worker elsewhere could report anything.
+_RANGES = {name: (0, 100) for name in ("val_error", "val_error_best", "val_error_last")}
+_RANGES |= {"val_loss": (0, 1e30), "epochs": (1, 1e9), "seconds": (0, 1e9)}
+_LONGEST = 2000  # characters of a message
+LEASE_SECONDS = 90.0  # how long a worker may be silent before another worker gets its trial
+
+
+def label(trial_id: str) -> str:
+    """Returns a trial's id as people read it.
+
+    >>> label("0003"), label("control")
+    ('trial 3', 'control')
+    """
+    return CONTROL if trial_id == CONTROL else f"trial {trial_id.lstrip('0') or '0'}"
+
+
+@dataclass
+class Trial:
+    """One combination of values and the results of its runs.
+
+    Attributes:
+        id: `control`, or the number that the oracle gave it.
+        values: hyperparameter -> value.
+        key: identifies the combination; trials of equal keys train the same network.
+        until: the epoch at which it pauses; None for a full run.
+        after: the trial whose runs it continues, or None.
+        status: `RUNNING`, `COMPLETED` or `FAILED`.
+        message: the reason of a failure.
+        worker: the worker that has it, or None.
+        attempts: how often it was started.
+        seen: when its worker was last heard, on the clock `time.monotonic`.
+        asked: the oracle's trials that it answers.
+        executions: number -> figures of that run.
+    """
+
+    id: str
+    values: dict
+    key: tuple
+    until: int | None = None
+    after: str | None = None
+    status: str = "RUNNING"
+    message: str = ""
+    worker: str | None = None
+    attempts: int = 0
+    seen: float = 0.0
+    asked: list = field(default_factory=list)
+    executions: dict = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Its id as people read it."""
+        return label(self.id)
+
+    def mean(self, figure: str) -> float:
+        """Returns the mean of a figure over the executions."""
+        return fmean(row[figure] for row in self.executions.values())
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """What trials are ranked by: validation error (per cent), then validation loss (nats)."""
+        return self.mean("val_error"), self.mean("val_loss")
+
+    @property
+    def cause(self) -> str:
+        """The message of a failure without its numbers, so that failures for one cause are equal."""
+        return re.sub(r"[-+]?\d[\d.]*(e[-+]?\d+)?|\b(nan|inf)\b", "#", self.message)
+
+
+def _need(condition, name, allowed, value):
+    if not condition:
+        raise BadInput(f"{name} must be {allowed}, got {str(value)[:100]!r}; nothing was noted")
+
+
+def rounded(value: float) -> float:
+    """Returns a figure with the seven digits that keras-tuner's service keeps: the same from every kind of worker."""
+    return float(f"{float(value):.7g}")
 
 
 class Study:
-    """The trials of one search. `limit` bounds their number, the control counted.
+    """The trials of one search. Calls from several threads are taken one at a time.
 
-    `on_end` is called with each trial that has ended. Calls from several threads are
-    taken one at a time.
+    Args:
+        oracle: an oracle of `tuning.oracles`.
+        space: what is tuned.
+        journal: the events so far; they are replayed.
+        executions: runs of each trial.
+        limit: the largest number of trials, with the control.
+        about: what a worker needs to know about the search, in JSON.
+        on_end: called with each trial that has ended.
+        on_start: called with each trial that is handed out; its `worker` is set.
+
+    Raises:
+        BadInput: the oracle does not repeat the answers in the journal.
     """
 
-    def __init__(self, oracle, space, journal, executions, limit, about=None, on_end=lambda trial: None):
-        self.trials, self.cause = {}, None
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        space: Space,
+        journal: Journal,
+        executions: int,
+        limit: int,
+        about: str | None = None,
+        on_end: Callable[[Trial], None] = lambda trial: None,
+        on_start: Callable[[Trial], None] = lambda trial: None,
+    ):
+        self.trials: dict[str, Trial] = {}
+        self.cause: str | None = None  # the message of the failures that ended the search
         self._oracle, self._space, self._journal = oracle, space, journal
-        self._executions, self._limit, self._about, self._on_end = executions, limit, about, on_end
-        self._by_key, self._by_answer, self._failures = {}, {}, {}
+        self._executions, self._limit, self._about = executions, limit, about
+        self._on_end, self._on_start = on_end, on_start
+        self._by_key: dict[tuple, Trial] = {}
+        self._by_answer: dict[str, Trial] = {}
+        self._failures: dict[str, int] = {}
         self._asked, self._waiting, self._over = 0, False, False
         self._lock = threading.RLock()
-        # The first trial is the control: without it no rate can be said to help.
+        # The first trial is the control: without it, no rate can be shown to help.
         values = space.control()
         self._add(Trial(CONTROL, values, (space.key(values), None)))
         for event in list(journal.events):
-            self._replay(event)
-        self._failures, self.cause = {}, None  # whoever resumes has seen why it stopped
+            try:
+                self._replay(event)
+            except (LookupError, TypeError, AttributeError) as error:
+                raise BadInput(
+                    f"cannot resume {journal.path.parent}: its journal does not fit ({type(error).__name__}: {error}); "
+                    "name another --out"
+                ) from error
+        self._failures, self.cause = {}, None  # whoever resumes has read why it stopped
 
-    # === What keras-tuner's service asks ===
+    # === The calls of keras-tuner's service ===
 
-    def create_trial(self, worker):
-        """The next trial for `worker`; of status IDLE when there is none yet, STOPPED when there will be none."""
+    def create_trial(self, worker: str) -> Answer:
+        """Returns the next trial for `worker`, of status IDLE if there is none yet, STOPPED if the search is over."""
+        _need(
+            0 < len(worker) <= 200 and worker.isprintable(),
+            "the name of a worker",
+            "up to 200 printable characters",
+            worker,
+        )
         with self._lock:
             self._expire()
             for trial in self._running():
-                if trial.worker == worker:  # it was killed, and has come back
+                if trial.worker == worker:  # it was killed and restarted
                     return self._give(trial, worker)
             for trial in self._running():
                 if trial.worker is None:
@@ -58,10 +176,20 @@ class Study:
             status = self._ask()
             return self._give(status, worker) if isinstance(status, Trial) else Answer(self._space_of({}), "", status)
 
-    def update_trial(self, trial_id, metrics, step=0):
-        """A sign of life from the trial's worker, and the figures of execution `step` if there are any."""
+    def update_trial(self, trial_id: str, metrics: dict, step: int = 0) -> Answer:
+        """Notes that the trial's worker is alive, and the figures of execution `step` if `metrics` has them.
+
+        Raises:
+            BadInput: there is no such trial or execution, or a figure is impossible.
+        """
         with self._lock:
-            trial = self.trials[trial_id]
+            trial = self._trial(trial_id)
+            if set(FIGURES) <= set(metrics):
+                _need(0 <= step < self._executions, "step", f"an execution below {self._executions}", step)
+                for name in FIGURES:
+                    least, most = _RANGES[name]
+                    value = metrics[name]
+                    _need(not math.isfinite(value) or least <= value <= most, name, f"in [{least}, {most:g}]", value)
             trial.seen = time.monotonic()
             if trial.status == "RUNNING" and set(FIGURES) <= set(metrics) and step not in trial.executions:
                 row = {name: rounded(metrics[name]) for name in FIGURES}
@@ -72,52 +200,61 @@ class Study:
                     self._note({"event": "execution", "trial": trial_id, "execution": int(step), **row})
             return self._answer(trial)
 
-    def end_trial(self, answer):
-        """The end of a trial: COMPLETED, or FAILED with `message` among its values."""
+    def end_trial(self, answer: Answer) -> None:
+        """Ends a trial: COMPLETED, or FAILED with `message` among its values.
+
+        Raises:
+            BadInput: there is no such trial, or it cannot end so.
+        """
         with self._lock:
-            trial = self.trials[answer.trial_id]
+            trial = self._trial(answer.trial_id)
+            _need(answer.status in ("COMPLETED", "FAILED"), "status", "COMPLETED or FAILED", answer.status)
             if trial.status != "RUNNING":
                 return  # another worker was faster
             message = answer.hyperparameters.values.get("message", "")
-            self._end(trial, answer.status, answer.message or message)
+            self._end(trial, answer.status, str(answer.message or message)[:_LONGEST])
 
-    def get_space(self):
-        """The hyperparameters, and as `about` what a worker has to know of the search, in JSON."""
+    def get_space(self) -> keras_tuner.HyperParameters:
+        """Returns the hyperparameters with what a worker needs to know about the search as `about`, in JSON."""
         space = self._space_of({})
         space.Fixed("about", self._about or "")
         return space
 
-    def get_trial(self, trial_id):
-        """One trial, in keras-tuner's form."""
-        return self._answer(self.trials[trial_id])
+    def get_trial(self, trial_id: str) -> Answer:
+        """Returns one trial in keras-tuner's form. Raises `BadInput` if there is no such trial."""
+        return self._answer(self._trial(trial_id))
+
+    def _trial(self, trial_id):
+        _need(trial_id in self.trials, "trial", f"one of the {len(self.trials)} of this search", trial_id)
+        return self.trials[trial_id]
 
     # === For the search ===
 
     @property
-    def over(self):
-        """Whether nothing is running and nothing more will be asked, as far as is known."""
+    def over(self) -> bool:
+        """Whether nothing is running and, as far as is known, nothing more will be asked."""
         with self._lock:
             return not self._running() and bool(self.cause or self._over or len(self.trials) >= self._limit)
 
-    def release(self):
-        """Let anybody have what was running: who worked on it has gone."""
+    def release(self) -> None:
+        """Takes running trials from their workers, which are gone."""
         for trial in self._running():
             trial.worker = None
 
-    def hold(self):
-        """Leave what was running to its workers, which may be at it still, until they have been silent for long."""
+    def hold(self) -> None:
+        """Leaves running trials to their workers, which may still train them, until their lease ends."""
         for trial in self._running():
             trial.seen = time.monotonic()
 
-    def completed(self):
-        """The finished trials that trained to the end, best first."""
+    def completed(self) -> list[Trial]:
+        """Returns the completed full runs, best first."""
         full = [trial for trial in self.trials.values() if trial.status == "COMPLETED" and trial.until is None]
         return sorted(full, key=lambda trial: trial.score)
 
-    # === Asking ===
+    # === Asking the oracle ===
 
     def _ask(self):
-        """A new trial, or the status IDLE or STOPPED."""
+        """Returns a new trial, or the status IDLE or STOPPED."""
         while True:
             if self.cause or self._over or len(self.trials) >= self._limit:
                 return "IDLE" if self._running() else "STOPPED"
@@ -131,7 +268,7 @@ class Study:
                 return trial
 
     def _heard(self, event):
-        """Take in an answer of the oracle; returns the trial that it makes, or None if it is no new one."""
+        """Takes an answer of the oracle; returns the new trial, or None if the combination is known."""
         self._asked += 1
         self._waiting, self._over = event["status"] == "IDLE", event["status"] == "STOPPED"
         if event["status"] != "RUNNING":
@@ -160,7 +297,7 @@ class Study:
 
     def _end(self, trial, status, message):
         if status == "COMPLETED" and len(trial.executions) < self._executions:
-            status, message = "FAILED", f"{len(trial.executions)} of {self._executions} executions came back"
+            status, message = "FAILED", f"{len(trial.executions)} of {self._executions} executions were reported"
         self._note({"event": "end", "trial": trial.id, "status": status, "message": message})
         self._on_end(trial)
 
@@ -176,14 +313,14 @@ class Study:
                 self.cause = trial.message
 
     def _tell(self, trial, asked):
-        """Tell the oracle; a failed trial gives it no number, which it would take for a result."""
+        """Reports to the oracle; a failed trial has no number, because the oracle would take it for a result."""
         answer = self._oracle.trials[asked]
         answer.status = trial.status
         if trial.status == "COMPLETED":
             self._oracle.update_trial(asked, {"val_error": trial.score[0]})
         self._oracle.end_trial(answer)
 
-    # === Who works on what ===
+    # === Workers ===
 
     def _running(self):
         return [trial for trial in self.trials.values() if trial.status == "RUNNING"]
@@ -194,6 +331,7 @@ class Study:
             self._end(trial, "FAILED", f"its process was killed {ATTEMPTS} times; it may need more memory")
             return self.create_trial(worker)
         self._note({"event": "give", "trial": trial.id, "worker": worker})
+        self._on_start(trial)
         return self._answer(trial)
 
     def _expire(self):
@@ -201,7 +339,7 @@ class Study:
             if trial.worker is not None and time.monotonic() - trial.seen > LEASE_SECONDS:
                 trial.worker = None
 
-    # === Memory ===
+    # === The journal ===
 
     def _note(self, event):
         self._journal.write(event)
@@ -221,7 +359,7 @@ class Study:
         return self._ended(event)
 
     def _replay(self, event):
-        """One event of an earlier process; the oracle is asked again, and has to answer the same."""
+        """Replays one event of an earlier process; the oracle is asked again and must give the same answer."""
         if event["event"] == "ask":
             self._oracle.recalled = event["values"] or None
             answer = self._oracle.create_trial(f"ask {self._asked}")
@@ -229,7 +367,7 @@ class Study:
             if (answer.status, answer.hyperparameters.values) != (event["status"], event["values"]):
                 raise BadInput(
                     f"cannot resume {self._journal.path.parent}: the tuner now answers {answer.hyperparameters.values} "
-                    f"where it answered {event['values']}; resume with the version that began it, or name another --out"
+                    f"where it answered {event['values']}; resume with the version of then, or name another --out"
                 )
         self._apply(event)
 

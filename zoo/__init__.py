@@ -1,29 +1,16 @@
-"""Keras models whose regularisation is a value you pass in.
+"""Keras models with dropout as an argument: where it goes, at what rate and of which kind.
 
     import zoo
     model = zoo.build("cnn", input_shape=(28, 28, 1), classes=10, placement={"hidden": 0.5})
+    zoo.compile(model).fit(images, labels)
 
-Public names are handed on when they are first used, so that importing this package
-does not import TensorFlow.
+Public names, listed in `__init__.pyi`, are imported on first use: `import zoo` does not import TensorFlow.
 """
 
-import importlib
+import lazy_loader
 
-_PUBLIC = {
-    "BadInput": "zoo.errors",
-    "RunFailed": "zoo.errors",
-    "Drop": "zoo.placement",
-    "FollowSchedule": "zoo.moving",
-    "Placement": "zoo.placement",
-    "Schedule": "zoo.schedule",
-    "build": "zoo.catalogue",
-    "list_models": "zoo.catalogue",
-    "load": "zoo.artefacts.load",
-}
-__all__ = sorted(_PUBLIC)
+from zoo.startup import quietly
 
-
-def __getattr__(name):
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'zoo' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_HEAVY = ("FollowSchedule", "Sampler", "audit", "compare_modes", "in_mode", "place", "sites", "thinned", "uncertainty")
+__getattr__ = quietly(__getattr__, _HEAVY)

@@ -1,8 +1,7 @@
-"""Starting TensorFlow: in silence, and with a stated number of threads.
+"""Starting TensorFlow without its start-up messages, with a given number of threads.
 
-Importing TensorFlow takes seconds and writes lines about drivers and instruction
-sets straight to the process's stderr. Whoever needs it calls `tensorflow()` here
-first, once the arguments have been accepted.
+Importing TensorFlow takes seconds, and writes lines about drivers and instruction sets directly to the
+process's stderr. Commands call `tensorflow()` once their arguments have been checked.
 """
 
 import contextlib
@@ -10,22 +9,31 @@ import ctypes
 import os
 import sys
 import tempfile
+import threading
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, BinaryIO
 
-# Only defaults: whoever sets these variables means it.
+from zoo import interrupts
+
+# Defaults: variables that the user has set are kept.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from malloc.h
 
 
-def tensorflow(threads=None):
-    """Import TensorFlow and Keras without their start-up noise.
+def tensorflow(threads: int | None = None) -> int:
+    """Imports TensorFlow and Keras without their start-up messages.
 
-    `threads` is the number of threads that one operation, and the graph, may use
-    (all cores if None). It can be set once in a process, before the first
-    operation; afterwards it is left as it is. Returns the number in force.
+    Args:
+        threads: number of threads for one operation, and for the graph; one per core if None. It can be
+            set once in a process, before the first operation. Later calls do not change it.
+
+    Returns:
+        The number of threads in use.
     """
-    with contextlib.nullcontext() if "tensorflow" in sys.modules else held_stderr():
+    # An import that an interrupt cuts off leaves half of a module behind, or swallows the interrupt.
+    with interrupts.whole(), contextlib.nullcontext() if "tensorflow" in sys.modules else _importing():
         import keras  # noqa: F401
         import tensorflow as tf
 
@@ -34,30 +42,30 @@ def tensorflow(threads=None):
             with contextlib.suppress(RuntimeError):
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
                 tf.config.threading.set_inter_op_parallelism_threads(threads)
-    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
 
 
-def keep_memory():
-    """Let this process keep the memory that tensors have given back, for the next ones.
+def keep_memory() -> None:
+    """Makes this process keep freed memory for the next tensors.
 
-    glibc returns large blocks to the system at once and faults them in again, page by
-    page, at every step. Only for processes that train: it is a setting of the whole process.
+    By default, glibc returns large blocks to the system and faults them in again, page by page, at
+    every step. The setting applies to the whole process, so only processes that train use it.
     """
-    with contextlib.suppress(AttributeError, OSError):  # another C library has other ways
+    with contextlib.suppress(AttributeError, OSError):  # a C library other than glibc
         tune = ctypes.CDLL(None).mallopt
         tune(_MMAP_THRESHOLD, 2**30)
         tune(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextlib.contextmanager
-def gradients_forgotten():
-    """A context at whose end TensorFlow forgets the custom gradients that were traced in it.
+def gradients_forgotten() -> Iterator[None]:
+    """Removes, at the end of the block, the custom gradients that were traced in it.
 
-    It keeps each, and with it the graph around, under a new name for as long as the process
-    lives (Keras' optimisers have one): memory would grow from run to run. Only for graphs
-    that nobody differentiates afterwards.
+    TensorFlow keeps each custom gradient (Keras' optimizers have one), with its graph, as long as the
+    process lives, so memory grows from run to run. Use it only if nothing differentiates those graphs
+    afterwards.
     """
-    from tensorflow.python.framework import ops  # TensorFlow offers no other way
+    from tensorflow.python.framework import ops  # the registry has no public interface
 
     registry = ops.gradient_registry
     known = set(registry.list())
@@ -70,18 +78,115 @@ def gradients_forgotten():
 
 
 @contextlib.contextmanager
-def held_stderr():
-    """Keep what native code writes to stderr; give it back only if the block fails."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+def _importing():
+    """A context for the import of TensorFlow: quiet, and possible where no file can be written.
+
+    Its test tools ask for the name of the temporary folder when they are imported, and write nothing. Keras
+    imports matplotlib if that is there; matplotlib refuses without a folder that it can write.
+    """
+    with held_stderr():
         try:
+            tempfile.gettempdir()
+        except OSError:
+            tempfile.tempdir, hidden = os.devnull, "matplotlib" not in sys.modules
+            if hidden:
+                sys.modules["matplotlib"] = None  # as if it were not installed
+            try:
+                yield
+            finally:
+                tempfile.tempdir = None
+                if hidden:
+                    del sys.modules["matplotlib"]
+        else:
             yield
-        except Exception:
-            held.seek(0)
-            os.write(saved, held.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+
+
+@contextlib.contextmanager
+def held_stderr() -> Iterator[None]:
+    """Holds back what native code writes to stderr, and writes it only if the block fails.
+
+    Blocks may be nested, and run in several threads: stderr is back when the last one has ended. If
+    stderr is closed, or there is no place to hold it, nothing is held back.
+    """
+    begun = _held.begin()
+    try:
+        yield
+    except Exception:
+        _held.show(begun)
+        raise
+    finally:
+        _held.end(begun)
+
+
+class _Held:
+    """What is written to descriptor 2 while at least one block holds it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks, self._stderr = threading.Lock(), 0, -1
+        self._file: BinaryIO | None = None
+
+    def begin(self) -> int | None:
+        """Returns where the file of a new block begins; None if nothing is held back."""
+        with self._lock:
+            if not self._blocks and not self._opened():
+                return None
+            self._blocks += 1
+            return os.fstat(self._file.fileno()).st_size
+
+    def show(self, begun: int | None) -> None:
+        """Writes what has been held back since a block began, unless another block still holds it back."""
+        if begun is not None and self._blocks == 1:
+            with self._lock, contextlib.suppress(OSError):
+                size = os.fstat(self._file.fileno()).st_size
+                os.write(self._stderr, os.pread(self._file.fileno(), size - begun, begun))
+
+    def end(self, begun: int | None) -> None:
+        """Ends a block."""
+        if begun is not None:
+            with self._lock:
+                self._blocks -= 1
+                if not self._blocks:
+                    os.dup2(self._stderr, 2)
+                    os.close(self._stderr)
+                    self._file.close()
+
+    def _opened(self):
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            self._stderr = os.dup(2)
+        except OSError:  # stderr is closed
+            return False
+        try:
+            self._file = _memory()
+            os.dup2(self._file.fileno(), 2)
+        except OSError:  # no temporary folder, or no descriptors left
+            os.close(self._stderr)
+            return False
+        return True
+
+
+_held = _Held()
+
+
+def _memory():
+    """Returns an unnamed file; in memory, where the system can do that, because there may be no temporary folder."""
+    with contextlib.suppress(AttributeError, OSError):
+        return os.fdopen(os.memfd_create("stderr"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def quietly(attribute: Callable[[str], Any], names: Collection[str]) -> Callable[[str], Any]:
+    """Returns a package's `__getattr__` that starts TensorFlow without its output before it imports one of `names`.
+
+    Args:
+        attribute: the package's lazy `__getattr__`.
+        names: public names whose modules import TensorFlow.
+    """
+
+    def started(name: str) -> Any:
+        if name in names:
+            tensorflow()
+        return attribute(name)
+
+    return started

@@ -1,54 +1,86 @@
-"""What an artefact says of itself: `card.json` for programs, `README.md` for people.
+"""The description of an artefact: `card.json` for programs, `README.md` for people.
 
-Every entry is computed: from the run, from the exported files, or from the model read
-back. Nothing is typed in.
+Every entry is computed from the run, the exported files, or the model read back.
 """
 
 import dataclasses
-import hashlib
-import importlib.metadata
-import platform
 import shlex
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from zoo import files
-from zoo.artefacts.contract import FORMAT
+from zoo import files, runs
+from zoo.artefacts import sums
+from zoo.artefacts.contract import FORMAT, NAME
+from zoo.artefacts.runtimes import RUNTIMES, runtime
+from zoo.modes import MODES
+from zoo.versions import versions
 
-NAME, PAGE = "card.json", "README.md"
-_PACKAGES = ("tensorflow", "keras", "numpy", "onnx", "onnxruntime", "tf2onnx", "ai-edge-litert")
-_DATA = ("dataset", "train_size", "split_seed", "image_size", "vocabulary", "length", "about", "sizes")
+if TYPE_CHECKING:
+    import keras
+
+PAGE = "README.md"
+# How image files become pixels, for training and prediction (`zoo.data.images`).
+DECODER = (
+    "rotated by EXIF orientation; transparency over black, except in models of 4 channels; 16 bits scaled to 8; the "
+    "first frame of an animation; bilinear, antialiased resizing"
+)
 
 
-def make(name, run, model, made, gap):
-    """The card of the artefact `name`, as a JSON-able dictionary.
+def make(
+    name: str,
+    run: runs.Run,
+    model: "keras.Model",
+    formats: Mapping[str, Mapping[str, str]],
+    gap: Mapping[str, Any],
+    examples: Sequence[Mapping[str, Any]],
+    calibration: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Returns the card of an artefact as a dictionary fit for JSON.
 
-    `run` is a `run.Run`, `model` its model, `made` the modes and files by format, and
-    `gap` what the modes do on the test part (`zoo.behaviour`).
+    Args:
+        name: name of the artefact.
+        run: the run that is exported.
+        model: the model of the run.
+        formats: the file of each mode by format.
+        gap: the figures of the modes on the test part, of `zoo.modes.compare.gap`.
+        examples: some test examples, of `zoo.artefacts.examples.rows`.
+        calibration: temperatures and thresholds, of `zoo.reliability.fitting.fit`.
     """
     config = run.config
     return {
         "format": FORMAT,
         "name": name,
+        "use": use(run),
         "architecture": {
-            "model": config["model"],
+            "model": run.label,
             "settings": config["settings"],
+            **({"origin": origin(run)} if run.network else {}),
             "parameters": model.count_params(),
         },
         "placement": config["placement"],
         "placement_text": str(run.placement),
-        "realised": realised(model),
+        "realised": masks(model),
         "input": input_of(run),
         "output": {"name": "logits", "dtype": "float32", "labels": config["data"]["labels"]},
-        "modes": _modes(made),
-        "formats": made,
-        "data": {key: config["data"].get(key) for key in _DATA},
+        "modes": _modes(formats),
+        "formats": formats,
+        "data": {
+            "dataset": run.dataset,
+            **run.data_options.to_json(),
+            "about": config["data"].get("about"),
+            "sizes": config["data"].get("sizes"),
+            **{key: config["data"][key] for key in ("fingerprint",) if key in config["data"]},
+        },
         "recipe": config["recipe"],
         "seed": config["seed"],
         "metrics": run.summary(),
         "gap": gap,
+        "calibration": calibration,
+        "examples": examples,
         "training": {
-            "command": config["command"],
+            "command": config["command"].replace(config["model"], run.named) if run.network else config["command"],
             "seconds": run.metrics["seconds"],
             "epochs": run.metrics["epochs"],
             "best_epoch": run.metrics["best_epoch"],
@@ -57,119 +89,199 @@ def make(name, run, model, made, gap):
             "versions": config["versions"],
         },
         "export": {
-            "command": shlex.join(["python", "-m", "zoo", "export", "RUN_DIR", "--formats", ",".join(made)]),
-            "versions": versions(),
+            "command": shlex.join(["python", "-m", "zoo", "export", "RUN_DIR", "--formats", ",".join(formats)]),
+            "versions": versions(_distributions()),
             "commit": commit(),
         },
-        "limits": limits(run, made),
+        "limits": limits(run, formats),
     }
 
 
-def finished(card, folder, agreement):
-    """`card` with the hashes of the files in `folder`, and how far each runtime is from Keras on the probe."""
-    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name not in (NAME, PAGE))
-    listed = {
-        path.relative_to(folder).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in paths
-        if path.name != "SHA256SUMS"
-    }
-    return {**card, "agreement": agreement, "files": listed}
+def finished(card: Mapping[str, Any], folder: str | Path, agreement: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `card` with the sizes of the files in `folder` and the difference of each runtime to Keras."""
+    return {**card, "agreement": agreement, "files": sizes(folder)}
 
 
-def write(card, folder):
-    """Write `card.json`, and the page made from it."""
+def sizes(folder: str | Path) -> dict[str, dict[str, int]]:
+    """Returns the size of each file of an artefact except the card; `SHA256SUMS` holds their hashes."""
+    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    paths = [path for path in paths if path.name not in (NAME, PAGE, sums.NAME)]
+    return {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size} for path in paths}
+
+
+def write(card: Mapping[str, Any], folder: str | Path) -> None:
+    """Writes `card.json`, and `README.md` made from it."""
     import jinja2
 
     template = Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     files.write_json(Path(folder) / NAME, card)
     files.write_text(
-        Path(folder) / PAGE, environment.from_string(template).render(card=card, rows=file_rows(card)).rstrip() + "\n"
+        Path(folder) / PAGE,
+        environment.from_string(template).render(card=card, rows=file_rows(card), snippets=snippets(card)).rstrip()
+        + "\n",
     )
 
 
-def file_rows(card):
-    """The exported files of a card, one row each: `file`, `modes`, what it `takes`, `bytes`."""
+def file_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns a row for each exported file: `file`, its `modes`, the name of its input as `takes`, and `bytes`."""
     rows = []
     for name, modes in card["formats"].items():
         for file in dict.fromkeys(modes.values()):
             has = [mode for mode in modes if modes[mode] == file]
-            takes = card["input"].get("takes", {}).get(name, card["input"]["name"])
+            takes = _takes(card, name)
             size = sum(f["bytes"] for path, f in card["files"].items() if path == file or path.startswith(f"{file}/"))
             rows.append({"file": file, "modes": has, "takes": takes, "bytes": size})
     return rows
 
 
-def realised(model):
-    """The mask layers of `model`, read from the model itself."""
-    from zoo import realise
+def snippets(card: Mapping[str, Any]) -> list[str]:
+    """Returns lines of Python that run each of the files without this project."""
+    return [
+        line for name, modes in card["formats"].items() for line in runtime(name).snippets(modes, _takes(card, name))
+    ]
 
-    return [dataclasses.asdict(found) for found in realise.realised(model)]
+
+def _takes(card, name):
+    """Returns the name of the input of a format."""
+    return card["input"].get("takes", {}).get(name, card["input"]["name"])
 
 
-def input_of(run):
-    """What the exported forms take."""
+def masks(model: "keras.Model") -> list[dict[str, Any]]:
+    """Returns the mask layers of a model, read from the model itself."""
+    from zoo.models.sites import realised
+
+    return [dataclasses.asdict(mask) for mask in realised(model)]
+
+
+def input_of(run: runs.Run) -> dict[str, Any]:
+    """Returns the description of the input of the exported files."""
     shape = run.config["data"]["input_shape"]
+    if len(shape) == 1 and run.vocabulary is None:
+        columns = (run.config["data"].get("about") or {}).get("columns")
+        return {"kind": "table", "name": "features", "shape": shape, "dtype": "float32", "columns": columns}
     if run.vocabulary is None:
-        return {"kind": "image", "name": "image", "shape": shape, "dtype": "uint8", "range": [0, 255]}
+        options = run.data_options
+        return {
+            "kind": "image",
+            "name": "image",
+            "shape": shape,
+            "dtype": "uint8",
+            "range": [0, 255],
+            "resize": options.resize,
+            "value_range": options.value_range,
+            "decoder": DECODER,
+        }
     return {
         "kind": "text",
         "name": "tokens",
         "shape": shape,
         "dtype": "int32",
-        "vocabulary": "vocabulary.txt",
-        "takes": {"keras": "text", "savedmodel": "text", "onnx": "tokens", "litert": "tokens"},
+        "vocabulary": runs.VOCABULARY,
+        "takes": {name: runtime(name).takes for name in RUNTIMES},
     }
 
 
-def versions():
-    """Versions of Python and of the packages that wrote the files."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+def origin(run: runs.Run) -> dict[str, Any]:
+    """Returns where a model that is not one of the four comes from, without the folders of this machine."""
+    network = run.network
+    if network is None:
+        return {}
+    return {"model": run.named, **network.origin, "weights": network.weights, "new_head": network.replace_head}
 
 
-def commit():
-    """The commit of this project that wrote the files, None outside a checkout; `+` if it had changes."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+def _distributions():
+    """Returns the packages that wrote the files."""
+    return dict.fromkeys(
+        ["tensorflow", "keras", "numpy", *(package for name in RUNTIMES for package in runtime(name).distributions)]
+    )
+
+
+def commit() -> str | None:
+    """Returns the commit of this project, with `+` if it has changes; None outside a checkout."""
+    here = Path(__file__)
+
+    def git(*words):
+        return subprocess.run(
+            ["git", "-C", str(here.parent), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        ours = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/zoo"]
-        return head + ("+" if subprocess.run(ours, capture_output=True, text=True, check=True).stdout.strip() else "")
+        git("ls-files", "--error-unmatch", here.name)  # an installed package may be inside another project's checkout
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/zoo")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def limits(run, made):
-    """What the model cannot be expected to do, in sentences."""
+def use(run: runs.Run) -> list[str]:
+    """Returns sentences about what the model is for, and what it is not for."""
+    data = run.config["data"]
+    labels = data["labels"]
+    if run.vocabulary is None and len(data["input_shape"]) == 1:
+        given, alike = f"a row of {data['input_shape'][0]:,} numbers", "rows from other sources"
+    elif run.vocabulary is None:
+        height, width, channels = data["input_shape"]
+        colour = "grey" if channels == 1 else "colour"
+        given, alike = f"a {colour} image, resized to {height}x{width} pixels,", "other kinds of images"
+    else:
+        given, alike = f"the first {data['length']:,} words of a text", "texts of another kind or language"
+    return [
+        f"Assigns {given} to one of {len(labels)} classes.",
+        f"Intended for data like the test part of {data['dataset']}. The figures below do not hold for {alike}; "
+        "measure the error on your own data before you rely on a prediction.",
+    ]
+
+
+def limits(run: runs.Run, formats: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Returns sentences about the limits of the model."""
     data, recipe = run.config["data"], run.config["recipe"]
     epochs = run.metrics["epochs"]
-    said = [
-        f"It was trained on {data['sizes']['train']:,} examples of {data['dataset']} for {epochs} epochs"
-        f" {'with' if recipe.get('augment') else 'without'} augmentation; other inputs get an answer all the same."
+    sentences = [
+        f"The model was trained on {data['sizes']['train']:,} examples of {data['dataset']} for {epochs} epochs "
+        f"{'with' if recipe.get('augment') else 'without'} augmentation. It also returns a class for unrelated inputs."
     ]
     absent = run.placement.not_in_files()
     if absent:
-        said.append(f"It was trained with {absent}, which is not in the files: no layer of Keras does it.")
+        sentences.append(
+            f"The model was trained with {absent}, which the files do not contain: Keras has no such layer."
+        )
     if not run.peers:
-        said.append("The figures are those of one seed: they say nothing about what another seed would give.")
-    if run.vocabulary is None:
+        sentences.append("The figures come from one seed and do not show how much they vary between seeds.")
+    if run.vocabulary is None and len(data["input_shape"]) == 1:
+        sentences.append(
+            "Features have the units and the order of the training data; the model brings them to mean 0 and variance "
+            "1 by the figures of the training part."
+        )
+    elif run.vocabulary is None:
         height, width, channels = data["input_shape"]
-        look = "grey, light on dark or dark on light as in the training data" if channels == 1 else "in colour"
-        said.append(f"Images are resized to {height}x{width} pixels, {look}; nothing is cropped or inverted.")
+        look = "converted to grey" if channels == 1 else "in colour"
+        done = {"squash": "squashed", "pad": "padded with black", "crop": "cropped"}[run.data_options.resize]
+        sentences.append(
+            f"Images are {done} to {height}x{width} pixels, {look}, and not inverted. They must look like the training "
+            "data, for example light on dark."
+        )
+        sentences.append(f"Image files are read as in training: {DECODER}.")
+        if run.data_options.value_range:
+            sentences.append(f"Images hold values from {run.data_options.value_range.replace(':', ' to ')}.")
     else:
-        said.append(
-            f"Texts are cut off after {data['length']} words; words outside the vocabulary of {len(run.vocabulary)} "
-            "are all one token. ONNX and LiteRT have no operators for text: there the model takes token ids."
+        sentences.append(
+            f"Texts are cut off after {data['length']} words. All words outside the vocabulary of "
+            f"{len(run.vocabulary):,} tokens become one token. "
+            f"{_titles(n for n in RUNTIMES if runtime(n).takes == 'tokens')} cannot process text; their files take "
+            "token ids."
         )
     if not run.placement.sites:
-        said.append("Nothing is dropped in this model, so it has no mode mc: every sample would equal inference.")
-    elif {"onnx", "litert"} & set(made):
-        said.append("ONNX and LiteRT files have no mode training: batch statistics are for TensorFlow alone.")
-    said.append("SHA256SUMS tells damage, not forgery: load only artefacts that you trust.")
-    return said
+        sentences.append("The model has no dropout and therefore no mode mc: every sample would equal inference.")
+    elif without := [name for name in formats if "training" not in formats[name]]:
+        sentences.append(f"{_titles(without)} files have no mode training; only TensorFlow computes batch statistics.")
+    sentences.append("SHA256SUMS detects damage, not forgery. Load only artefacts from sources that you trust.")
+    return sentences
 
 
-def _modes(made):
-    return [mode for mode in ("inference", "training", "mc") if any(mode in files for files in made.values())]
+def _titles(names):
+    return " and ".join(runtime(name).title for name in names)
+
+
+def _modes(formats):
+    return [mode for mode in MODES if any(mode in modes for modes in formats.values())]

@@ -1,66 +1,78 @@
-"""The probe: a few inputs, and what each mode makes of them, stored with the artefact.
+"""The probe: a few inputs and their logits in each mode, stored with the artefact.
 
-Whoever holds the folder can tell, on any machine and in any runtime, whether the model
-still does what it did when it was exported.
+With it, any machine and any runtime can check that the model still gives the logits that
+it gave when it was exported.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.errors import BadInput
+from zoo.artefacts.examples import texts
+from zoo.reading import read_npz, refuse
+
+if TYPE_CHECKING:
+    from zoo.artefacts.load import Artefact
 
 NAME = "probe.npz"
 EXAMPLES = 8
 SEEDS = (1, 2)
-# Largest difference of a logit to Keras' that counts as equal, by mode. Float32 has seven digits, so that
-# for a logit of size b it is (1 + b / 10) times as large.
+_AGAIN = "copy or export the artefact again"
+# Largest difference to a logit of Keras that counts as equal, by mode. Float32 has seven digits, so the
+# tolerance for a logit of size b is (1 + b / 10) times as large.
 TOLERANCE = {"inference": 1e-5, "mc": 1e-4, "training": 1e-4}
 
 
-def make(run, x, modes, vocabulary=None):
-    """The arrays of a probe: inputs, seeds, and logits by mode.
+def make(
+    run: Callable, x: np.ndarray, modes: Sequence[str], vocabulary: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Returns the arrays of a probe: inputs, seeds, and logits by mode.
 
-    `run(x, mode, seed)` gives the logits of a batch as Keras computes them; `x` are
-    images, or token ids with a `vocabulary`, of which texts are made.
+    Args:
+        run: a function `(x, mode, seed)` that returns the logits of a batch in Keras.
+        x: images, rows of numbers, or token ids `(n, length)`.
+        modes: the modes to store.
+        vocabulary: the tokens by id, for token ids; the probe then holds texts.
     """
-    if vocabulary is None:
-        arrays = {"image": x}
+    if vocabulary is not None:
+        arrays = {"text": texts(x, vocabulary), "tokens": x}
     else:
-        arrays = {"text": np.array([" ".join(vocabulary[i] for i in ids if i) for ids in x]), "tokens": x}
-    x = arrays.get("image", arrays.get("text"))
+        arrays = {"image" if x.ndim == 4 else "features": x}
+    x = next(iter(arrays.values()))
     arrays |= {"seeds": np.array(SEEDS, np.int32), "inference": run(x, "inference", None)}
     for mode in set(modes) - {"inference"}:
         arrays[mode] = np.stack([run(x, mode, seed) for seed in SEEDS])
     return arrays
 
 
-def read(folder):
-    """The arrays of the probe in an artefact's folder. Raises `BadInput` if it is missing or damaged."""
+def read(folder: str | Path) -> dict[str, Any]:
+    """Returns the arrays of the probe in an artefact's folder. Raises `BadInput` if it is missing or damaged."""
     path = Path(folder) / NAME
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        arrays["x"] = arrays["text"].tolist() if "text" in arrays else arrays["image"]
-        arrays["seeds"], arrays["inference"]
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"cannot read {path} ({error}); copy or export the artefact again") from error
+    arrays: dict[str, Any] = read_npz(path, way=_AGAIN)
+    given = next((key for key in ("text", "features") if key in arrays), "image")
+    for key, kinds in {given: "U" if given == "text" else "uif", "seeds": "i", "inference": "f"}.items():
+        if key not in arrays or arrays[key].dtype.kind not in kinds or not arrays[key].ndim or not arrays[key].size:
+            refuse(path, f"it lacks the array {key}, or it is of another kind", _AGAIN)
+    arrays["x"] = arrays["text"].tolist() if given == "text" else arrays[given]
     return arrays
 
 
-def differences(artefact, arrays):
-    """By mode that the artefact's runtime has: largest absolute difference of logits to the stored, and if it is small.
+def differences(artefact: "Artefact", arrays: Mapping[str, Any]) -> dict[str, tuple[float, bool]]:
+    """Compares an artefact's logits with the stored ones in each mode of its runtime.
 
-    What is small says `TOLERANCE`.
+    Returns:
+        By mode, the largest absolute difference, and whether it is within `TOLERANCE`.
     """
-    x, found = arrays["x"], {}
+    x, compared = arrays["x"], {}
     for mode in (mode for mode in artefact.modes if mode in arrays):
         if mode == "inference":
-            found[mode] = _compared(artefact.logits(x), arrays[mode], TOLERANCE[mode])
+            compared[mode] = _compared(artefact.logits(x), arrays[mode], TOLERANCE[mode])
         else:
             got = np.stack([artefact.logits(x, mode, int(seed)) for seed in arrays["seeds"]])
-            found[mode] = _compared(got, arrays[mode], TOLERANCE[mode])
-    return found
+            compared[mode] = _compared(got, arrays[mode], TOLERANCE[mode])
+    return compared
 
 
 def _compared(got, stored, tolerance):

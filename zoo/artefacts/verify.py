@@ -1,111 +1,136 @@
-"""Whether an artefact still is and does what its card says, in every runtime it has files for."""
+"""Checks that an artefact is what its card says and behaves so in each of its runtimes."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from zoo.artefacts import card, contract, probe, sums
+from zoo.artefacts import card, contract, locate, probe, sums
 from zoo.artefacts.load import load
+from zoo.artefacts.runtimes import FASTEST_FIRST
 from zoo.errors import BadInput
 
-CALLS = 100  # of mc, between two looks at inference
+CALLS = 100  # calls of mc between two comparisons of inference
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, whether it held, and what was found."""
+    """One check of an artefact.
+
+    Attributes:
+        name: what was checked.
+        ok: whether it passed.
+        found: the result, or the reason of the failure.
+    """
 
     name: str
     ok: bool
     found: str
 
 
-def verify(folder):
-    """Yield a `Check` after the other for the artefact in `folder`.
+def verify(folder: str | Path) -> Iterator[Check]:
+    """Checks the artefact in `folder`, or the shipped one of that name.
 
-    Checksums; the card against the model read back; the probe in every runtime and
-    mode; what each mode promises. After a failed checksum nothing more is opened.
+    Compares the checksums, the card with the model read back, and the probe in every
+    runtime and mode, then tests that seeds work and that no mode changes inference. After
+    a failed checksum nothing more is opened.
 
-    Raises `BadInput` if `folder` is no artefact at all.
+    Args:
+        folder: the folder of an artefact, or the name of a shipped one.
+
+    Yields:
+        A `Check` as soon as it is known.
+
+    Raises:
+        BadInput: `folder` is not an artefact.
 
     >>> all(check.ok for check in verify("saved_models/mlp-digits-default"))
     True
     """
-    folder = Path(folder)
-    if not folder.is_dir() or not (folder / contract.NAME).exists():
-        raise BadInput(f"received {folder}, which is no artefact (it has no {contract.NAME}); give an exported folder")
-    found = _tried("checksums", lambda: sums.check(folder) or "every file as listed, none more")
-    yield found
-    if not found.ok:
+    folder = locate.artefact(folder)
+    check = _tried("checksums", lambda: sums.check(folder) or "all files match, no other files")
+    yield check
+    if not check.ok:
         return
-    found = _tried("card", lambda: _card(folder))
-    yield found
-    if not found.ok:
+    check = _tried("card", lambda: _card(folder))
+    yield check
+    if not check.ok:
         return
-    stated = contract.read(folder)
-    for name in (name for name in contract.RUNTIMES if name in stated["formats"]):
+    formats = contract.read(folder)["formats"]
+    for name in (name for name in FASTEST_FIRST if name in formats):
         yield from _runtime(folder, name)
 
 
-def _tried(name, look):
+def _tried(name, check):
     try:
-        return Check(name, True, look())
+        return Check(name, True, check())
     except BadInput as error:
         return Check(name, False, str(error))
 
 
 def _card(folder):
-    """The card's computed entries, computed again; where the model is there as a Keras file, from it."""
+    """Computes the entries of the card again, from the Keras file if there is one, and compares them."""
     stated = contract.read(folder)
-    hashes = card.finished({}, folder, {})["files"]
-    _same("files", stated.get("files"), hashes)
+    # Cards of version 0.1 also hold the hashes of SHA256SUMS.
+    _same("files", _without_hashes(stated.get("files")), card.sizes(folder))
     if "keras" not in stated["formats"]:
-        return "files as the card says"
-    from zoo.artefacts.programs import read_keras
+        return "the files match the card"
+    from zoo.artefacts.runtimes.keras import model_file, read_keras
 
-    model = read_keras(folder / stated["formats"]["keras"]["inference"])
-    _same("realised", stated.get("realised"), card.realised(model))
+    model = read_keras(model_file(folder, stated))
+    _same("realised", stated.get("realised"), card.masks(model))
     _same("parameters", stated.get("architecture", {}).get("parameters"), model.count_params())
-    return f"{len(stated['files'])} files, {len(stated['realised'])} masks, {model.count_params():,} weights as it says"
+    return (
+        f"{len(stated['files'])} files, {len(stated['realised'])} mask layers and {model.count_params():,} weights "
+        "match the model"
+    )
+
+
+def _without_hashes(files):
+    if not isinstance(files, dict) or not all(isinstance(file, dict) for file in files.values()):
+        return files
+    return {name: {key: file[key] for key in file if key != "sha256"} for name, file in files.items()}
 
 
 def _same(what, stated, computed):
     if json.loads(json.dumps(computed)) != stated:
-        raise BadInput(f"the card's {what} are not those of the files; export the artefact again")
+        raise BadInput(f"'{what}' in the card does not match the files; export the artefact again")
 
 
 def _runtime(folder, name):
     try:
         artefact = load(folder, runtime=name)
         arrays = probe.read(folder)
-        far = probe.differences(artefact, arrays)
+        differences = probe.differences(artefact, arrays)
     except BadInput as error:
         yield Check(f"{name}: probe", False, str(error))
         return
-    for mode, (difference, small) in far.items():
-        allowed = f"{probe.TOLERANCE[mode]:.0e} x (1 + |logit| / 10)"
-        told = f"logits within {difference:.1e} of the stored ones, allowed {allowed}"
-        yield Check(f"{name}: probe in {mode}", small, told)
+    for mode, (difference, small) in differences.items():
+        result = (
+            f"largest difference of logits {difference:.1e}, tolerance {probe.TOLERANCE[mode]:.0e} x (1 + |logit|/10)"
+        )
+        yield Check(f"{name}: probe in {mode}", small, result)
     yield from _promises(artefact, arrays["x"])
 
 
 def _promises(artefact, x):
-    """One seed, one result; another seed, another; and no call changes what inference computes."""
+    """Checks that the seed determines the masks, and that no call changes what inference computes."""
     before = artefact.logits(x)
     for mode in artefact.modes:
         if mode == "inference":
             continue
         first, again, other = (artefact.logits(x, mode, seed) for seed in (5, 5, 6))
         drawn = mode == "mc" or "mc" in artefact.card["modes"]
-        held = np.array_equal(first, again) and (not drawn or not np.array_equal(first, other))
-        told = (
-            "one seed gives one result, another seed another" if drawn else "the same at every call: nothing is dropped"
-        )
-        yield Check(f"{artefact.runtime}: seeds in {mode}", held, told if held else "seeds do not decide what is drawn")
+        ok = np.array_equal(first, again) and (not drawn or not np.array_equal(first, other))
+        result = "the same seed gives the same logits, another seed gives others"
+        if not drawn:
+            result = "every call gives the same logits: nothing is dropped"
+        result = result if ok else "the seed does not determine the masks"
+        yield Check(f"{artefact.runtime}: seeds in {mode}", ok, result)
         for seed in range(CALLS):
             artefact.logits(x, mode, seed)
-        held = np.array_equal(before, artefact.logits(x))
-        told = "bit for bit as before" if held else "changed"
-        yield Check(f"{artefact.runtime}: inference after {CALLS} calls of {mode}", held, told)
+        ok = np.array_equal(before, artefact.logits(x))
+        result = "logits unchanged, bit for bit" if ok else "logits changed"
+        yield Check(f"{artefact.runtime}: inference after {CALLS} calls of {mode}", ok, result)

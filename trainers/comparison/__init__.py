@@ -1,0 +1,1 @@
+"""Comparisons of placements over runs that are paired by seed."""

@@ -1,0 +1,254 @@
+"""Statistics of runs that are paired by seed: means, differences and variances.
+
+SciPy computes them. A statistic that does not exist (an interval from one seed, a ratio to a
+variance of zero) is None, not NaN, so that the result is valid JSON. Errors and calibration
+errors are in per cent, losses in nats.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from zoo.checks import number
+from zoo.errors import BadInput
+
+MEASURES = ("test_error", "test_loss", "test_ece")
+LEVEL = 0.95
+RESAMPLES = 9999
+# Equal differences of decimal fractions may differ in the last bits.
+_SAME = 1e-9
+
+
+def describe(values: Sequence[float]) -> dict:
+    """Returns count, mean and sample standard deviation (n - 1), in the unit of the values.
+
+    Values that are not finite (a run that diverged) are left out and counted in `excluded`.
+
+    >>> describe([1.0, 3.0])
+    {'n': 2, 'mean': 2.0, 'sd': 1.4142135623730951, 'excluded': 0}
+    >>> describe([3.0])
+    {'n': 1, 'mean': 3.0, 'sd': None, 'excluded': 0}
+    """
+    all_values = _floats(values)
+    x = all_values[np.isfinite(all_values)]
+    return {
+        "n": int(x.size),
+        "mean": float(x.mean()) if x.size else None,
+        "sd": float(x.std(ddof=1)) if x.size > 1 else None,
+        "excluded": int(all_values.size - x.size),
+    }
+
+
+def t_interval(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> tuple:
+    """Returns the paired t interval of mean(b - a); `(None, None)` with fewer than two pairs.
+
+    It is also `(None, None)` if all differences are equal: the interval would have no width, which a
+    few seeds cannot justify.
+
+    >>> low, high = t_interval([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])
+    >>> round(low, 2), round(high, 2)
+    (-2.24, 0.24)
+    """
+    a, b = _floats(a), _floats(b)
+    if a.size < 2 or _constant(b - a, a, b):
+        return None, None
+    interval = stats.ttest_rel(b, a).confidence_interval(level)
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_interval(a: Sequence[float], b: Sequence[float], level: float = LEVEL, seed: int = 0) -> tuple:
+    """Returns the percentile bootstrap interval of mean(b - a), resampling pairs with the given seed.
+
+    It is a check that assumes no normal distribution. With ten pairs a 95 % interval covers about
+    89 %, whereas the t interval covers 95 %. It is `(None, None)` as in `t_interval`.
+
+    >>> bootstrap_interval([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])
+    (-1.5, -0.5)
+    """
+    a, b = _floats(a), _floats(b)
+    if a.size < 2 or _constant(b - a, a, b):
+        return None, None
+    result = stats.bootstrap(
+        (b - a,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def pitman_morgan(a: Sequence[float], b: Sequence[float]) -> tuple:
+    """Returns var(b) / var(a), and the two-sided p value of equal variances, for paired samples.
+
+    For pairs, cov(b + a, b - a) = var(b) - var(a). So the variances are equal if the sums and the
+    differences do not correlate, and that correlation is tested. Pairing gives the test more power
+    than an F test or a Brown-Forsythe test. It assumes a bivariate normal distribution.
+
+    p is None with fewer than three pairs, and if an arm, the sums or the differences do not vary.
+    The ratio is None if `a` does not vary.
+
+    Sources: Pitman (1939), "A note on normal correlation", Biometrika 31:9-12;
+    Morgan (1939), "A test for the significance of the difference between the two
+    variances in a sample from a normal bivariate population", Biometrika 31:13-19.
+
+    >>> ratio, p = pitman_morgan([1.0, 5.0, 2.0, 8.0, 3.0], [2.0, 4.1, 3.6, 4.9, 3.0])
+    >>> round(ratio, 3), round(p, 3)
+    (0.157, 0.023)
+    """
+    a, b = _floats(a), _floats(b)
+    if a.size < 2 or _constant(a, a):
+        return None, None
+    if _constant(b, b):
+        return 0.0, None
+    ratio = float(b.var(ddof=1) / a.var(ddof=1))
+    if a.size < 3 or _constant(b + a, a, b) or _constant(b - a, a, b):
+        return ratio, None
+    return ratio, float(stats.pearsonr(b + a, b - a).pvalue)
+
+
+def paired(a: Sequence[float], b: Sequence[float], level: float = LEVEL, seed: int = 0) -> dict:
+    """Compares two arms whose i-th values come from the same seed.
+
+    Pairs with a value that is not finite are left out.
+
+    Args:
+        a: The values of the control.
+        b: The values of the other arm.
+        level: The level of the intervals.
+        seed: The seed of the bootstrap.
+
+    Returns:
+        A dictionary of `n`, `difference` = mean(b - a), its t interval `low` and `high`, the bootstrap
+        interval `bootstrap_low` and `bootstrap_high` (all in the unit of the values),
+        `variance_ratio` = var(b) / var(a), `variance_p` (Pitman-Morgan) and `level`. Statistics that
+        do not exist are None.
+
+    Raises:
+        BadInput: The lengths differ, or `level` is not between 0 and 1.
+
+    >>> result = paired([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])
+    >>> result["n"], result["difference"]
+    (3, -1.0)
+    """
+    a, b = _floats(a), _floats(b)
+    if a.shape != b.shape:
+        raise BadInput(f"a and b must have one value per seed each, got {a.size} and {b.size} values")
+    number("level", level, 0, 1, closed="neither")
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = a[both], b[both]
+    low, high = t_interval(a, b, level)
+    bootstrap_low, bootstrap_high = bootstrap_interval(a, b, level, seed)
+    ratio, p = pitman_morgan(a, b)
+    return {
+        "n": int(a.size),
+        "difference": float((b - a).mean()) if a.size else None,
+        "low": low,
+        "high": high,
+        "bootstrap_low": bootstrap_low,
+        "bootstrap_high": bootstrap_high,
+        "variance_ratio": ratio,
+        "variance_p": p,
+        "level": level,
+    }
+
+
+def summarise(rows: list[dict], order: Sequence[str] = ()) -> dict:
+    """Returns the statistics of every arm, and of every arm against the control of its model.
+
+    `rows` are those of results.csv, numbers parsed. The result is the contents of summary.json:
+
+        {"arms":  {name: {n, mean, sd, excluded,                  <- test error, per cent
+                          "test_loss": {n, mean, sd, excluded},   <- nats
+                          "test_ece":  {n, mean, sd, excluded}}}, <- per cent
+         "pairs": [{a, b, n, difference, low, high, bootstrap_low, bootstrap_high,
+                    variance_ratio, variance_p, level,            <- test error, points
+                    "test_loss": {n, difference, ...}, "test_ece": {n, difference, ...}}]}
+
+    `a` is the control, which is the first arm in the order of `by_arm`. `difference` is mean(b - a):
+    it is negative if `b` is better. Pairs consist of the seeds that both arms have. With several
+    models, arms are called "model/arm", and pairs stay within a model. Of two rows of the same model,
+    arm and seed the later one counts.
+
+    Raises:
+        BadInput: A row lacks a column.
+
+    >>> rows = [
+    ...     {"model": "mlp", "arm": arm, "seed": seed, "test_error": error, "test_loss": 0.1, "test_ece": 1.0}
+    ...     for arm, errors in {"none": (3.0, 3.5), "default": (2.5, 2.5)}.items()
+    ...     for seed, error in enumerate(errors)
+    ... ]
+    >>> summary = summarise(rows)
+    >>> summary["arms"]["none"]["mean"], summary["pairs"][0]["difference"]
+    (3.25, -0.75)
+    """
+    arms = by_arm(rows, order)
+    summary = {"arms": {}, "pairs": []}
+    controls = {}
+    for name, (model, runs) in arms.items():
+        summary["arms"][name] = _nest(lambda key, runs=runs: describe([run[key] for run in runs.values()]))
+        control = controls.setdefault(model, name)
+        if control == name:
+            continue
+        first = arms[control][1]
+        seeds = sorted(first.keys() & runs.keys())
+        pair = _nest(
+            lambda key, first=first, runs=runs, seeds=seeds: paired(
+                [first[seed][key] for seed in seeds], [runs[seed][key] for seed in seeds]
+            )
+        )
+        summary["pairs"].append({"a": control, "b": name, **pair})
+    return summary
+
+
+def by_arm(rows: list[dict], order: Sequence[str] = ()) -> dict:
+    """Returns the rows as `{arm name as in the summary: (model, {seed: row})}`, the control first.
+
+    Parallel runs are in the file in the order in which they ended, which does not show the control.
+    `order` shows it: names as "model/arm" or "arm". Without it, arms without dropout (an empty
+    `placement`) come first, and otherwise the order of the file is kept.
+
+    Raises:
+        BadInput: A row lacks a column.
+
+    >>> row = {"model": "mlp", "seed": 1, "test_error": 3.0, "test_loss": 0.1, "test_ece": 1.0}
+    >>> rows = [{**row, "arm": "default", "placement": "hidden=0.5"}, {**row, "arm": "none", "placement": ""}]
+    >>> list(by_arm(rows)), list(by_arm(rows, order=["mlp/default", "mlp/none"]))
+    (['none', 'default'], ['default', 'none'])
+    """
+    needed = ("model", "arm", "seed", *MEASURES)
+    for row in rows:
+        missing = [column for column in needed if column not in row]
+        if missing:
+            raise BadInput(f"rows of results.csv must have {', '.join(needed)}, got one without {', '.join(missing)}")
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    order = list(order)
+
+    def rank(row):
+        places = [order.index(name) for name in (f"{row['model']}/{row['arm']}", row["arm"]) if name in order]
+        return models.index(row["model"]), *(places or [len(order)])[:1], bool(row.get("placement"))
+
+    arms = {}
+    for row in sorted(rows, key=rank):
+        name = f"{row['model']}/{row['arm']}" if len(models) > 1 else row["arm"]
+        arms.setdefault(name, (row["model"], {}))[1][row["seed"]] = row
+    return arms
+
+
+def _nest(statistic) -> dict:
+    """The statistics of the error, with those of the other measures nested under their names."""
+    error, *others = MEASURES
+    return {**statistic(error), **{key: statistic(key) for key in others}}
+
+
+def _floats(values) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+
+def _constant(x: np.ndarray, *scale: np.ndarray) -> bool:
+    """Whether x is constant, up to the rounding errors of the values in `scale`."""
+    largest = max(float(np.abs(s).max()) for s in scale)
+    return float(np.ptp(x)) <= _SAME * largest

@@ -1,0 +1,119 @@
+"""One run of many, in the process that carries it out. Imports no backend."""
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+from zoo.errors import BadInput, CannotWrite, RunFailed
+
+PATIENCE, LONG = 10, 600  # seconds to wait for a folder: on this machine, on a cluster
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: its model, arm and seed, its plan as JSON, and its folder."""
+
+    model: str
+    arm: str
+    seed: int
+    plan: dict
+    folder: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: with the contents of `metrics.json`, or with an error message.
+
+    `refused` says that the system did not let it write, which is no property of the run.
+    """
+
+    job: Job
+    metrics: dict | None = None
+    message: str | None = None
+    refused: bool = False
+
+
+def attempt(job: Job, parent: int | None, threads: int | None, options: dict) -> Outcome:
+    """Carries out one job in this process and returns its outcome, whatever goes wrong.
+
+    It resumes an earlier attempt. Without a parent, an earlier attempt may still be running, on a
+    machine that only seemed to be lost; then its end is awaited.
+
+    Args:
+        job: The job.
+        parent: The id of the process with which this one ends; None if others take care of that.
+        threads: Threads per operation.
+        options: Passed to `trainers.training.train.run`; without `sweep`, which tells one call of a sweep
+            from the next, before which files may have changed.
+    """
+    from trainers.plan import Plan
+    from trainers.training.folder import claimed
+    from trainers.training.train import run
+
+    options = dict(options)
+    _begin(options.pop("sweep", None))
+    # Each run traces its own functions. TensorFlow warns about that after a few runs.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if parent not in (None, os.getpid()):
+        end_with(parent)
+    try:
+        with claimed(job.folder, resume=True, patience=PATIENCE if parent else LONG):
+            metrics = run(Plan.from_json(job.plan), job.folder, threads=threads, quiet=True, load=_load, **options)
+        return Outcome(job, metrics)
+    except (BadInput, RunFailed) as error:
+        return Outcome(job, message=str(error), refused=isinstance(error, CannotWrite))
+    except Exception as error:  # the failure of one run must not end the others
+        return Outcome(job, message=f"{type(error).__name__}: {error}")
+    finally:
+        _forget()
+
+
+def _forget(frozen=[]):  # noqa: B006 - remembers that this process has done it
+    """Frees what a run leaves behind; otherwise memory grows with each run."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session(free_memory=False)
+    gc.collect()
+    if not frozen:
+        # The objects of imported libraries stay; scanning them took most of the end of a short run.
+        gc.freeze()
+        frozen.append(True)
+
+
+def end_with(parent: int, watching: list = []) -> None:  # noqa: B006 - remembers that this process watches already
+    """Ends this process when its parent has ended, even by `kill -9`; leaves Ctrl-C to the parent."""
+    if watching:
+        return
+    watching.append(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _begin(sweep, last=[None]):  # noqa: B006 - remembers the sweep of the last job
+    """Forgets the data set of another sweep: a process outlives a sweep, and its files may have changed since."""
+    if sweep is None or sweep != last[0]:
+        _loaded.clear()
+    last[0] = sweep
+
+
+_loaded = {}  # the data set of the last job, which the next one most likely uses too
+
+
+def _load(name, **options):
+    from zoo import data
+
+    key = (name, tuple(sorted(options.items())))
+    if key not in _loaded:
+        _loaded.clear()
+        _loaded[key] = data.load(name, **options)
+    return _loaded[key]

@@ -1,0 +1,46 @@
+"""Writes the curves of a run for TensorBoard, without a TensorFlow operation per number."""
+
+import time
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from tensorboard.summary import Writer
+
+TRAIN, VALIDATION = "train", "validation"
+FLUSH_SECONDS = 1.0  # between two writes to the disk
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes the curves of `keras.callbacks.TensorBoard` under the same names into the folder `logs`.
+
+    Keras' callback runs an operation for each number, which takes as long as an epoch of a small
+    data set. A writer is a thread and an open file; `close` ends both.
+    """
+
+    def __init__(self, logs: Path):
+        super().__init__()
+        self._logs, self._writers = logs, {}
+        # A schedule is a dozen operations; they are traced once.
+        self._learning_rate = tf.function(lambda: tf.identity(self.model.optimizer.learning_rate), autograph=False)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Writes the values in `logs`, and the learning rate, at the step `epoch`."""
+        for name, value in {**(logs or {}), "learning_rate": self._learning_rate()}.items():
+            part = VALIDATION if name.startswith("val_") else TRAIN
+            self._writer(part).add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
+        for part, (writer, flushed) in self._writers.items():
+            if time.monotonic() - flushed > FLUSH_SECONDS:
+                writer.flush()
+                self._writers[part] = writer, time.monotonic()
+
+    def close(self) -> None:
+        """Writes the remaining values and closes the files; a later epoch opens new ones."""
+        for writer, _ in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _writer(self, part):
+        if part not in self._writers:
+            self._writers[part] = Writer(str(self._logs / part)), time.monotonic()
+        return self._writers[part][0]

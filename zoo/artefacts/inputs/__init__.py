@@ -1,0 +1,1 @@
+"""Inputs for predictions: image files, arrays and texts, read into one batch."""

@@ -1,0 +1,12 @@
+from .dataset import Dataset as Dataset
+from .dataset import check_name as check_name
+from .dataset import check_ready as check_ready
+from .dataset import describe as describe
+from .dataset import load as load
+from .dataset import summary as summary
+from .foreign import load_foreign as load_foreign
+from .images import read_image as read_image
+from .parts import Part as Part
+from .parts import StreamedPart as StreamedPart
+from .prepared import BUILT_IN as BUILT_IN
+from .prepared import available as available

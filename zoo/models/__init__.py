@@ -1,0 +1,5 @@
+"""The models: four architectures, their configurations and their sites."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,3 @@
+from .drop import Drop as Drop
+from .placement import Placement as Placement
+from .schedule import Schedule as Schedule

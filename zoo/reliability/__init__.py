@@ -1,0 +1,1 @@
+"""How far a prediction can be trusted: calibration, selective prediction, shift, and prediction sets."""

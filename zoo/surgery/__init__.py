@@ -1,0 +1,1 @@
+"""Any other model: opened, its sites recognised, its dropout replaced."""
