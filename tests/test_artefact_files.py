@@ -122,7 +122,7 @@ OUTPUT = {"name": "logits", "dtype": "float32", "labels": fake.LABELS}
     [
         ({"format": 2}, "format of .* got 2"),
         ({"name": 3}, "name of .* got 3"),
-        ({"input": []}, "input of .* got"),
+        ({"input": []}, "input must be .* got"),
         ({"input": {**IMAGE, "kind": "sound"}}, "image or text"),
         ({"input": {**IMAGE, "kind": ["image"]}}, "image or text"),
         ({"input": {**IMAGE, "name": ""}}, "input.name"),

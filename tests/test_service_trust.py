@@ -249,6 +249,7 @@ class Chief:
 def test_a_worker_writes_nothing_for_a_trial_that_cannot_be(chief, tmp_path):
     request = Request.make(tune="hidden=0/0.5")
     about = {"space": request.space.to_json(), "plan": request.base.to_json(), "seeds": [0], "keep_checkpoints": True}
+    about["versions"] = {}
     worker = Worker("tester", chief, json.dumps(about), tmp_path / "a" / "b" / "out")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadInput, match="from the chief"):

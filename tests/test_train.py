@@ -180,7 +180,7 @@ REFUSED = [
     (["--drop", "conv=0.5"], "site must be one of input, hidden for mlp, got 'conv'"),
     (["--drop", "hidden=1.5"], r"rate must be in [0, 1), got 1.5"),
     (["--model", "rnn"], "model must be one of mlp, cnn, resnet, transformer, got 'rnn'"),
-    (["--placement", "missing.json"], "cannot read the placement file missing.json"),
+    (["--placement", "missing.json"], "cannot read missing.json: No such file or directory"),
     (["--placement", "defualt"], "got 'defualt'"),
     (["--epochs", "0"], "--epochs must be an integer >= 1, got 0"),
     (["--epochs", "many"], "--epochs must be an integer >= 1, got 'many'"),
