@@ -17,7 +17,7 @@ from trainers.training.folder import is_empty
 from tuning.space import Space
 from zoo import runs
 from zoo.checks import MOST
-from zoo.errors import BadInput, CannotWrite
+from zoo.errors import BadInput
 from zoo.reading import parse_json
 from zoo.schema import by_name, each, flag, record, require, text, whole
 
@@ -117,7 +117,7 @@ class Worker:
         options["expected"] = self._data = self._data or runs.data_of(self._out, "trials")
         outcome = attempt(job, os.getpid(), self._threads, options)
         if outcome.refused:  # no fault of the trial, which is trained when the search is resumed
-            raise CannotWrite(outcome.message)
+            raise outcome.refused
         return (None, outcome.message) if outcome.message else (_figures(outcome.metrics, folder), None)
 
     def _folder(self, trial, execution):

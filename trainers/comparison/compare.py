@@ -27,7 +27,7 @@ from zoo import cli, data, fields, runs
 from zoo.checks import MOST, integers, mapping, number, one_of, shortest, texts
 from zoo.data.dataset import reader_of
 from zoo.data.options import DataOptions
-from zoo.errors import BadInput, RunFailed
+from zoo.errors import BadInput, OtherData, RunFailed
 from zoo.files import Table, write_json
 from zoo.models import catalogue
 from zoo.placement.drop import Drop
@@ -574,6 +574,7 @@ class _Sweep:
             "data": {key: config["data"].get(key) for key in ("labels", "sizes", "fingerprint")},
             "labels": config["data"].get("labels") or [],
             "class_errors": {"/".join(key): self._class_errors(*key) for key in plans},
+            "confusions": {"/".join(key): self._confusion(*key) for key in plans},
             "placements": {"/".join(key): str(plan.placement) or "no dropout" for key, plan in plans.items()},
             "schedules": _moving(plans),
             "recipes": {"/".join(key): plan.recipe.to_json() for key, plan in plans.items()},
@@ -586,10 +587,19 @@ class _Sweep:
 
     def _class_errors(self, model, arm):
         """The test error of each class, a mean over the runs of an arm; empty for runs of earlier versions."""
-        found = [runs.read_metrics(path.parent) for path in self._out.glob(f"runs/{model}/{arm}/*/{runs.METRICS}")]
-        rows = [metrics["class_errors"] for metrics in found if metrics and metrics.get("class_errors")]
+        rows = self._measured(model, arm, "class_errors")
         columns = ([value for value in column if value is not None] for column in zip(*rows, strict=True))
         return [fmean(values) if values else None for values in columns]
+
+    def _confusion(self, model, arm):
+        """The confusion matrix of an arm, summed over its runs; empty without one (see `zoo.metrics.by_class`)."""
+        matrices = self._measured(model, arm, "confusion")
+        return [[sum(counts) for counts in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+
+    def _measured(self, model, arm, key):
+        """The values of `key` in the metrics of the finished runs of an arm that have it."""
+        metrics = [runs.read_metrics(path.parent) for path in self._out.glob(f"runs/{model}/{arm}/*/{runs.METRICS}")]
+        return [values[key] for values in metrics if values and values.get(key)]
 
     def _job(self, kind, plan, model, arm, seed, values=None):
         plan = Plan.make(plan, seed=seed, **(values or {}))
@@ -612,6 +622,8 @@ class _Sweep:
         self._progress.begin(what, waiting, workers, len(finished))
         options |= {"keep_checkpoint": False, "expected": self._data(), "sweep": self._id}
         for outcome in self._crew.carry_out(waiting, **self._where, **options):
+            if isinstance(outcome.refused, OtherData):  # so would the other runs be
+                raise outcome.refused
             self._line(outcome, *self._progress.ended(outcome.job))
             yield outcome
 
