@@ -25,7 +25,6 @@ from trainers.training.folder import LOCK, check_kind, claimed, free_name, given
 from trainers.training.progress import Live, duration, say
 from zoo import cli, data, fields, runs
 from zoo.checks import MOST, integers, mapping, number, one_of, shortest, texts
-from zoo.data.dataset import reader_of
 from zoo.data.options import DataOptions
 from zoo.errors import BadInput, OtherData, RunFailed
 from zoo.files import Table, write_json
@@ -192,7 +191,7 @@ def compare(
     if models or any(own.values()):
         told = functools.partial(say, quiet)
         models = [networks.whose(model, options, own, where, told) for model in models or [None]]
-    plans = _plans(models, arms, options, before, each_site)
+    plans = _plans(models, arms, options, before, each_site, where)
     for note in filter(None, map(recipe_note, arms.values() if isinstance(arms, dict) else arms or ())):
         say(quiet, note)
     request = {
@@ -278,7 +277,7 @@ def _how_to_continue(out, total, again):
     return f"interrupted: {finished} of {total} runs are finished and kept; resume with\n  {shlex.join(words)}"
 
 
-def _plans(models, arms, options, before, each_site=None):
+def _plans(models, arms, options, before, each_site=None, where=None):
     """(model, arm) -> plan: as asked for, or those of the comparison that is resumed."""
     if before and not (models or arms or options or each_site is not None):
         return {tuple(name.split("/", 1)): Plan.from_json(plan) for name, plan in before["plans"].items()}
@@ -286,7 +285,7 @@ def _plans(models, arms, options, before, each_site=None):
         raise BadInput("--each-site must be given without --arm, got both; leave one of them out")
     plans = {}
     for model in models or ("mlp",):
-        chosen = _each_site(model, each_site, options) if each_site is not None else arms or _default_arms(model)
+        chosen = _each_site(model, each_site, options, where or {}) if each_site is not None else arms or _default_arms(model)
         plans |= {(plan.label, name): plan for name, plan in _arms(model, chosen, options).items()}
     return plans
 
@@ -303,14 +302,15 @@ def _default_arms(model):
     return ("none", "own")
 
 
-def _each_site(model, rate, options):
+def _each_site(model, rate, options, where):
     """The arms `none` and each site of `model` alone at `rate`."""
     number("--each-site", rate, 0, 1, closed="neither")
     if isinstance(model, Network):
         return {"none": "none", **{site: Placement({site: rate}) for site in model.sites}}
-    catalogue.check_model(model)
-    texts = reader_of(options.get("dataset", "digits")) == "table"  # token ids have no site `input`
-    sites = catalogue.configure(model, options.get("settings") or {}).sites(texts)
+    config = catalogue.configure(model, options.get("settings") or {})
+    sites = config.sites()
+    if config.sites(tokens=True) != sites:  # token ids have no site `input`
+        sites = config.sites(networks.kind_of_data(options, where) == "text")
     return {"none": "none", **{site: Placement({site: rate}) for site in sites}}
 
 
