@@ -280,7 +280,7 @@ class _Client:
         call = getattr(self._client, name)
 
         def patient(*args, **kwargs):
-            until, told = time.monotonic() + PATIENCE_SECONDS, -WAITING_SECONDS
+            until, last_line = time.monotonic() + PATIENCE_SECONDS, -WAITING_SECONDS
             while True:
                 try:
                     return call(*args, **kwargs)
@@ -292,9 +292,9 @@ class _Client:
                             f"the chief at {self._address} no longer answers ({error.code().name.lower()}); "
                             "restart it with --resume, then this worker"
                         ) from error
-                    if time.monotonic() - told >= WAITING_SECONDS:
+                    if time.monotonic() - last_line >= WAITING_SECONDS:
                         self._say_waiting(until)
-                        told = time.monotonic()
+                        last_line = time.monotonic()
                     time.sleep(1)
 
         return patient

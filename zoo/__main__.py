@@ -156,13 +156,13 @@ def _predict(arguments):
         artefact.open(arguments.mode)
     passes = f", {samples} samples each" if arguments.mode == "mc" else ""
     with _Phase(f"predicting {len(names):,} example{'s' if len(names) > 1 else ''}{passes}"):
-        whole = (0, 255) if artefact.card["input"]["kind"] == "image" else None  # images are pixels by now
+        value_range = (0, 255) if artefact.card["input"]["kind"] == "image" else None  # images are pixels by now
         predictions = artefact.predict(
             x,
             arguments.mode,
             samples,
             arguments.seed,
-            value_range=whole,
+            value_range=value_range,
             masks=arguments.masks,
             calibrated=arguments.calibrated,
             coverage=arguments.coverage,

@@ -285,7 +285,11 @@ def _plans(models, arms, options, before, each_site=None, where=None):
         raise BadInput("--each-site must be given without --arm, got both; leave one of them out")
     plans = {}
     for model in models or ("mlp",):
-        chosen = _each_site(model, each_site, options, where or {}) if each_site is not None else arms or _default_arms(model)
+        chosen = (
+            _each_site(model, each_site, options, where or {})
+            if each_site is not None
+            else arms or _default_arms(model)
+        )
         plans |= {(plan.label, name): plan for name, plan in _arms(model, chosen, options).items()}
     return plans
 

@@ -158,10 +158,10 @@ class Onnx(OverTokens):
         """Returns a function `(x, seeds)` to a list of logits with shared masks, drawn for one example; or False."""
         self._opened("mc")  # checks the file
         split = Split(read_bytes(self.paths["mc"]), "seed")
-        found = split.masks()
-        if found is None:
+        drawing_graph = split.masks()
+        if drawing_graph is None:
             return False
-        graph, names = found
+        graph, names = drawing_graph
         drawing = self._start(graph)
         once = self._start(split.once()) if split.between else None
 
