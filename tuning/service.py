@@ -193,12 +193,12 @@ def work(
         say(quiet, f"worker {name}: starting TensorFlow")
         startup.tensorflow(threads)
         from tuning.study import label
-        from tuning.worker import Worker, read_about
+        from tuning.worker import Worker, versions_of
 
         phases.begin(f"waiting for the chief at {address}")
         study = _Client(host, port, name, quiet, secret)
         about = study.get_space().get("about")
-        theirs, ours = read_about(about)["versions"], versions(PACKAGES)
+        theirs, ours = versions_of(about), versions(PACKAGES)
         other = [f"{key} {ours.get(key)}, not {value}" for key, value in theirs.items() if ours.get(key) != value]
         if other:
             raise BadInput(

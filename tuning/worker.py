@@ -36,6 +36,11 @@ _ABOUT = record(
 SIGN_SECONDS = 20.0  # between two signs of life
 
 
+def versions_of(about: str) -> dict[str, str]:
+    """Returns the chief's versions of the packages; the rest of another version may have another form."""
+    return require(_CHIEF, parse_json(_CHIEF, about, _AGAIN), record({"versions": by_name(text)}), _AGAIN)["versions"]
+
+
 def read_about(about: str) -> dict[str, Any]:
     """Returns what `Study.get_space` says about the search. Raises `BadInput` if it is something else."""
     return require(_CHIEF, parse_json(_CHIEF, about, _AGAIN), _ABOUT, _AGAIN)
