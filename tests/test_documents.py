@@ -24,6 +24,7 @@ SHRUNK = {
     "python -m trainers compare --backend dask": "--epochs 1 --seeds 1 --train-size 200",
     "python -m trainers compare --model applications": "--epochs 1 --seeds 1 --workers 1 --train-size 100",
     "python -m trainers compare": "--epochs 1 --seeds 1 --workers 1",
+    "python -m tuning search --tuner optuna": "--epochs 1 --max-trials 8 --train-size 100 --set hidden=16",
     "python -m tuning search": "--epochs 1 --max-trials 2",
     "python -m tuning cluster --chief": "--epochs 1 --train-size 200",
 }

@@ -15,10 +15,11 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-COMMANDS = ("train", "compare", "data", "search", "cluster")
+COMMANDS = ("train", "compare", "data", "search", "cluster", "importance")
 COMMANDS += ("list", "sites", "place", "audit", "export", "predict", "modes", "verify")
 USER = {Requirement(text).name.lower(): Requirement(text) for text in PROJECT["dependencies"]}
 DEVELOPER = {Requirement(text).name.lower(): Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]}
+SEARCH = {Requirement(text).name.lower(): Requirement(text) for text in PROJECT["optional-dependencies"]["optuna"]}
 PINS = dict(
     line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] not in "# "
 )
@@ -154,7 +155,7 @@ def imports(*rooms):
 
 @pytest.mark.parametrize(
     ("rooms", "declared"),
-    [(("zoo", "trainers", "tuning"), USER), (("tests",), USER | DEVELOPER)],
+    [(("zoo", "trainers", "tuning"), USER | SEARCH), (("tests",), USER | DEVELOPER)],
     ids=["user", "tests"],
 )
 def test_whatever_is_imported_is_declared(rooms, declared):

@@ -1,15 +1,17 @@
 """A study with figures that cost nothing: what is asked, told, remembered, given up."""
 
+import importlib.util
 import math
 
 import pytest
 
 from tuning import oracles, study
 from tuning.journal import Journal
-from tuning.request import TUNERS, Request
+from tuning.request import OPTUNA, TUNERS, Request, check_tuner
 from tuning.study import CONTROL, Study
 from zoo.errors import BadInput
 
+TUNERS = [tuner for tuner in TUNERS if all(map(importlib.util.find_spec, OPTUNA.get(tuner, ())))]  # gp needs torch
 TUNE = ["conv=0:0.3:0.1:dropout/spatial", "hidden=0:0.8:0.1"]
 
 
@@ -54,7 +56,7 @@ def test_one_seed_gives_one_sequence_of_trials(tmp_path, tuner, seed):
     assert first[0] == (CONTROL, {"rate_conv": 0.0, "rate_hidden": 0.0, "kind_conv": "dropout"})
 
 
-@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband"])
+@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband", "optuna:tpe", "optuna:cmaes"])
 def test_another_seed_gives_another_sequence(tmp_path, tuner):
     assert work(begun(tmp_path / "a", tuner)) != work(begun(tmp_path / "b", tuner, seed=1))
 
@@ -105,6 +107,14 @@ def test_a_figure_that_is_no_number_is_a_failure_and_never_a_score(tmp_path, tun
     scores = [trial.score for trial in found._oracle.trials.values() if trial.status == "COMPLETED"]
     assert scores
     assert all(math.isfinite(score) for score in scores)
+
+
+def test_a_tuner_whose_packages_are_missing_is_refused_by_their_names(monkeypatch):
+    assert Request.make(tune=TUNE, tuner="optuna", model="cnn").tuner == "optuna:tpe"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match="pip install optuna cmaes"):
+        check_tuner("optuna:cmaes")
+    check_tuner("random")
 
 
 def test_three_failures_of_one_cause_end_the_search_and_resuming_tries_the_others(tmp_path):

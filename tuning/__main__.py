@@ -1,4 +1,4 @@
-"""`python -m tuning`: search, cluster."""
+"""`python -m tuning`: search, cluster, importance."""
 
 import argparse
 from pathlib import Path
@@ -36,7 +36,7 @@ The first trial is the control: no dropout, with the first value of every FIELD.
 
 def main(argv: list[str] | None = None) -> int | None:
     """Carries out a command line, and returns its exit code."""
-    return dispatch(argv, "python -m tuning", "Search for dropout rates with keras-tuner.", add_commands)
+    return dispatch(argv, "python -m tuning", "Search for dropout rates with keras-tuner or Optuna.", add_commands)
 
 
 def add_commands(commands: Any) -> None:
@@ -49,7 +49,24 @@ def add_commands(commands: Any) -> None:
     warning = "Chief and workers share a token. What they send is not encrypted: use a private network."
     cluster = commands.add_parser("cluster", help=about, description=f"{_sentence(about)} {warning}", epilog=EPILOG)
     _add_cluster_options(cluster)
+    about = "show which tuned hyperparameters mattered in a search (needs Optuna)"
+    mattered = commands.add_parser("importance", help=about, description=_sentence(about))
+    mattered.add_argument("folder", metavar="SEARCH_DIR", help="the folder of a search")
+    mattered.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    mattered.set_defaults(call=_importance)
     cluster.set_defaults(call=lambda arguments: (_work if arguments.worker else _search)(arguments))
+
+
+def _importance(arguments):
+    from tuning.importance import importance
+
+    shares = importance(arguments.folder)
+    if arguments.json:
+        return print_json({"importance": shares})
+    width = max(map(len, shares))
+    for name, share in shares.items():
+        print(f"{name:<{width}}  {share:.3f}")
+    print(f"\npictures {Path(arguments.folder, 'importance.png')} and {Path(arguments.folder, 'parallel.png')}")
 
 
 def _sentence(text):

@@ -1,4 +1,4 @@
-"""keras-tuner's oracles, made so that a search can be repeated and resumed.
+"""keras-tuner's oracles and Optuna's samplers, made so that a search can be repeated and resumed.
 
 An oracle proposes the next combination. Its state is never written. The journal holds the
 questions and results, and a new oracle that gets them again reaches the same state. So each
@@ -13,6 +13,7 @@ import numpy as np
 from keras_tuner import oracles
 from sklearn.exceptions import ConvergenceWarning
 
+from tuning.request import OPTUNA
 from tuning.space import Space
 from zoo.seeds import of_tuner
 
@@ -25,7 +26,7 @@ def make(tuner: str, space: Space, seed: int, epochs: int) -> keras_tuner.Oracle
     """Returns an oracle.
 
     Args:
-        tuner: `random`, `grid`, `bayesian` or `hyperband` (Li et al. 2018).
+        tuner: `random`, `grid`, `bayesian`, `hyperband` (Li et al. 2018), or one of `OPTUNA`.
         space: what is tuned.
         seed: seed of its proposals.
         epochs: epochs of a full run, for `hyperband`.
@@ -45,12 +46,23 @@ def make(tuner: str, space: Space, seed: int, epochs: int) -> keras_tuner.Oracle
         oracle = _Bayesian(max_trials=None, num_initial_points=max(3 * len(space.names), 3), **common)
     elif tuner == "grid":
         oracle = _Grid(**common)
+    elif tuner in OPTUNA:
+        oracle = _sampled(tuner, common)
     else:
         oracle = _Random(max_trials=None, **common)
     oracle.verbose = 0
     # With its default of 20 draws, a random search can miss the last combinations of a space.
     oracle._max_collisions = _COLLISIONS
     return oracle
+
+
+def _sampled(tuner, common):
+    from tuning.samplers import Sampled  # Optuna is optional
+
+    class Unsaved(_Unsaved, Sampled):
+        pass
+
+    return Unsaved(tuner, **common)
 
 
 def hyperparameters(space: Space, into: keras_tuner.HyperParameters | None = None) -> keras_tuner.HyperParameters:

@@ -1,5 +1,6 @@
 """What a search is asked to do, as one value: the contents of `search.json`, which a resumed search must share."""
 
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,26 @@ from zoo.schema import by_name, nullable, record, text, whole
 from zoo.versions import versions
 
 FORMAT = 2  # of the folder and its journal; a search in another format cannot be resumed
-TUNERS = ("random", "grid", "bayesian", "hyperband")
+# Optuna's samplers, and what each of them needs.
+OPTUNA = {"optuna:tpe": ("optuna",), "optuna:gp": ("optuna", "torch"), "optuna:cmaes": ("optuna", "cmaes")}
+TUNERS = ("random", "grid", "bayesian", "hyperband", *OPTUNA)
 TRIALS = 20  # the default of --max-trials
 PACKAGES = ("tensorflow", "keras", "keras-tuner")  # their versions decide the trials and the bits of a run
 _MAY_DIFFER = ("max_trials",)
+
+
+def check_tuner(tuner: str) -> None:
+    """Raises `BadInput` if there is no such tuner, or a package that it needs is not installed.
+
+    >>> check_tuner("grid")
+    """
+    one_of("tuner", tuner, TUNERS)
+    absent = [name for name in OPTUNA.get(tuner, ()) if importlib.util.find_spec(name) is None]
+    if absent:
+        raise BadInput(
+            f"tuner must be one that is installed, got {tuner}, which needs {' and '.join(absent)}; "
+            f"pip install {' '.join(absent)}, or choose another of {', '.join(TUNERS)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,7 @@ class Request:
         Args:
             before: the request of the search that is resumed; it provides the options that are not given.
             tune: the search space: one or several `--tune` texts, or a `Space`.
-            tuner: one of `TUNERS`.
+            tuner: one of `TUNERS`; `optuna` is `optuna:tpe`.
             max_trials: the largest number of trials.
             executions: runs of each trial.
             seed: seed of the sequence of trials and of their runs.
@@ -68,9 +85,10 @@ class Request:
         else:
             space = before.space if before is not None and same_model else Space.default_of(base)
         tuner = tuner or (before.tuner if before else "random")
-        one_of("tuner", tuner, TUNERS)
+        tuner = "optuna:tpe" if tuner == "optuna" else tuner
+        check_tuner(tuner)
         if max_trials is None:
-            max_trials = before.max_trials if before else TRIALS if tuner in ("random", "bayesian") else None
+            max_trials = before.max_trials if before else TRIALS if tuner in ("random", "bayesian", *OPTUNA) else None
         return cls(
             tuner,
             space.check(base),

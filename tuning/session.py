@@ -93,7 +93,8 @@ def search(
         dataset: `digits`, a TFDS name, `folder:DIR` or `FILE.npz` (default `digits`).
         tune: what to tune: `"hidden=0:0.8:0.1"`, a list of such texts, or a `Space`. The
             default depends on the model, see `python -m tuning search --help`.
-        tuner: `random` (default), `grid`, `bayesian` or `hyperband`.
+        tuner: `random` (default), `grid`, `bayesian`, `hyperband`, or one of Optuna's: `optuna` (`optuna:tpe`),
+            `optuna:gp`, `optuna:cmaes`.
         max_trials: the largest number of trials, with the control (default 20; all
             combinations for `grid`, all rounds for `hyperband`).
         executions: runs of each trial (default 1).
