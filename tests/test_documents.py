@@ -109,6 +109,7 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     digit = np.zeros((8, 8), np.uint8)
     digit[1:7, 3:5] = 200
     Image.fromarray(digit).save(tmp_path / "digit.png")  # what the guides predict
+    (tmp_path / "docs").symlink_to(ROOT / "docs")  # scripts of a checkout
     command = [sys.executable, "-c", _RUN_PAGE, "page.json", "shells" if page == "README.md" else "here"]
     answer = subprocess.run(
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=600, start_new_session=True
@@ -120,6 +121,7 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
 
 def test_the_pages_name_commands_that_exist_alone():
     known = ("python -m trainers ", "python -m tuning ", "python -m zoo ", "dask ", "dropout-zoo ")
+    known += ("python docs/examples/serving/",)
     for page in PAGES:
         for kind, text in blocks(page):
             for line in text.splitlines() if kind == "bash" else ():

@@ -118,8 +118,15 @@ def test_the_metadata_names_the_licence():
 
 
 def test_every_dependency_has_an_upper_bound():
-    for requirement in (*USER.values(), *DEVELOPER.values()):
+    extras = [Requirement(text) for texts in PROJECT["optional-dependencies"].values() for text in texts]
+    for requirement in (*USER.values(), *extras):
         assert any(bound.operator in ("<", "==", "~=") for bound in requirement.specifier), str(requirement)
+
+
+def test_what_serves_is_what_the_tests_use():
+    for text in PROJECT["optional-dependencies"]["serve"]:
+        requirement = Requirement(text)
+        assert str(DEVELOPER[requirement.name.lower()]) == str(requirement)
 
 
 def test_the_pinned_versions_are_within_the_bounds_and_cover_them():
