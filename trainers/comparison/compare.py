@@ -202,12 +202,12 @@ def compare(
         "plans": {f"{model}/{arm}": plan.to_json() for (model, arm), plan in plans.items()},
     }
     dataset = next(iter(plans.values())).data.dataset
-    with _Progress(quiet) as progress, opened(backend, scheduler, workers, threads) as crew:
+    with Progress(quiet) as progress, opened(backend, scheduler, workers, threads) as crew:
         crew.check_data(dataset, where)
         out = out or free_name(Path("runs") / f"compare-{'-'.join(dataset.split('/')[-2:])}")
         with claimed(out, resume, kind="comparison"):
             _check_same(out, request, before)
-            sweep = _Sweep(crew.shared(out), crew, where, progress)
+            sweep = Sweep(crew.shared(out), crew, where, progress)
             write_json(out / "compare.json", request)
             try:
                 if tune:
@@ -384,7 +384,7 @@ def _check_same(out, request, before):
         )
 
 
-class _Progress:
+class Progress:
     """The live line of a comparison: finished runs, what is running, and the time left.
 
     What is running is read from the run folders, so that it is known for any backend.
@@ -485,8 +485,15 @@ def _score(figures, seeds):
     return [fmean(column) for column in zip(*figures, strict=True)]
 
 
-class _Sweep:
-    """The runs of one comparison, in one folder."""
+class Sweep:
+    """The runs of one comparison, in one folder.
+
+    Args:
+        out: The folder.
+        crew: What carries out the runs, of `trainers.parallel.backends.opened`.
+        where: `data_dir` and `download`.
+        progress: The live line.
+    """
 
     def __init__(self, out, crew, where, progress):
         self._out, self._crew, self._where, self._progress = out, crew, where, progress
@@ -515,7 +522,7 @@ class _Sweep:
         table = Table(self._out / "tuning.csv", ("model", "arm", *tune, "seed", "val_error", "val_loss"))
         table.start()
         scores = {}
-        for outcome in self._carry_out(jobs, "tuning runs"):
+        for outcome in self._carry_out(jobs, "tuning runs", expected=self._data()):
             model, arm, values = labels[outcome.job.folder]
             if outcome.metrics:
                 row = {"val_error": outcome.metrics["val_error"], "val_loss": outcome.metrics["val_loss"]}
@@ -545,13 +552,23 @@ class _Sweep:
         self._curves = Table(self._out / "curves.csv", CURVES)
         self._results.start()
         self._curves.start()
-        for outcome in self._carry_out(jobs, "runs", track_test=True):
+        for outcome in self._carry_out(jobs, "runs", track_test=True, expected=self._data()):
             if outcome.metrics:
                 job = outcome.job
                 key = {"model": job.model, "arm": job.arm, "seed": job.seed}
                 self._results.append({**outcome.metrics, **key, "placement": placements[job.model, job.arm]})
                 for row in runs.read_history(job.folder):
                     self._curves.append({**row, **key})
+
+    def finish(self, plans, keys, **options):
+        """Carries out the runs `keys`, each (model, arm, seed); yields their outcomes. `options` are those of `run`."""
+        jobs = [self._job("runs", plans[model, arm], model, arm, seed) for model, arm, seed in keys]
+        yield from self._carry_out(jobs, "runs", **options)
+
+    @property
+    def failed(self):
+        """The runs that failed: dictionaries of `model`, `arm`, `seed` and `message`."""
+        return list(self._failed)
 
     def report(self, plans):
         """Writes `summary.json`, the picture and the page; returns the summary."""
@@ -610,7 +627,7 @@ class _Sweep:
             self._progress.say(f"{len(waiting)} {what} in {workers} process{'' if workers == 1 else 'es'}: {self._out}")
         yield from finished
         self._progress.begin(what, waiting, workers, len(finished))
-        options |= {"keep_checkpoint": False, "expected": self._data(), "sweep": self._id}
+        options |= {"keep_checkpoint": False, "sweep": self._id}
         for outcome in self._crew.carry_out(waiting, **self._where, **options):
             self._line(outcome, *self._progress.ended(outcome.job))
             yield outcome
