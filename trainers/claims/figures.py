@@ -1,5 +1,6 @@
 """The pictures of a claim: what was measured, a dot per seed, and what each part of the rule came to."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,10 @@ NAMES = {
     "unscaled_error": "test error without the factor, %",
     "unscaled_loss": "test loss without the factor, nats",
 }
+# Beside other measures of the same network.
+ALONE = {"test_error": "weight scaling", "unscaled_error": "without the factor"}
+ALONE |= {f"{kind}_error_single": "single masks" for kind in ("mc", "thinned")}
+ALONE |= {f"{kind}_error_{k}": f"{k} mask{'s' * (k > 1)}" for kind in ("mc", "thinned") for k in (1, 5, 20, 50)}
 for _kind, _words in (("mc", "Monte-Carlo masks"), ("thinned", "thinned networks")):
     NAMES |= {f"{_kind}_error_{k}": f"test error of {k} {_words}, %" for k in (1, 5, 20, 50)}
     NAMES[f"{_kind}_error_single"] = f"test error of single {_words}, %"
@@ -45,7 +50,10 @@ for _share in (25, 50):
 
 def draw(claim: Claim, state: Mapping[str, Any], results: Results, curves: Sequence[Mapping], folder: Path) -> None:
     """Writes `figure.png` and `small.png` of a claim into `folder`."""
-    for name, figure in (("figure", _figure(claim, state, results, curves)), ("small", _small(claim, state, results))):
+    for name, figure in (
+        ("figure", _figure(claim, state, results, curves)),
+        ("small", _small(claim, state, results, curves)),
+    ):
         with replacing(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=DPI)
 
@@ -68,67 +76,92 @@ def _figure(claim, state, results, curves):
     return figure
 
 
-def _small(claim, state, results):
+def _small(claim, state, results, curves):
     figure = Figure(figsize=(3.0, 1.7), layout="constrained")
     if claim.experiment is None:
         _forest(figure, state["findings"][:1], labels=False)
+    elif claim.experiment.curves and curves:
+        _bands(figure.subplots(), curves, small=True)
     else:
         _dots(figure.subplots(), claim, results, small=True)
     return figure
 
 
 def _dots(ax, claim, results, small=False):
-    """Every run as a dot, the mean of each arm as a bar with its interval; a colour for each measure."""
+    """Every run as a dot, the mean as a bar with its interval: arms beside each other, a colour for each measure.
+
+    Several measures of one arm stand beside each other.
+    """
     arms, measures = _shown(claim, small)
     arms = [arm for arm in arms if results.rows.get(arm)]
-    legend = []
-    for i, measure in enumerate(measures):
-        colour, any_value = COLOURS[(1 + i) % len(COLOURS)], False
-        shift = (i - (len(measures) - 1) / 2) * 0.24
-        for x, arm in enumerate(arms):
-            values = [row.get(measure) for _, row in sorted(results.rows[arm].items())]
-            values = np.array([v for v in values if v is not None], float)
-            if not len(values):
-                continue
-            any_value = True
-            jitter = np.linspace(-0.09, 0.09, len(values)) if len(values) > 1 else 0
-            ax.scatter(x + shift + jitter, values, s=7 if small else 15, color=colour, alpha=0.55, linewidths=0)
-            mean = values.mean()
-            ax.plot([x + shift - 0.11, x + shift + 0.11], [mean] * 2, color=colour, linewidth=2.2)
-            low, high = paired.t_interval(np.zeros(len(values)), values)
-            if low is not None and len(values) >= ENOUGH and not small:
-                ax.plot([x + shift] * 2, [low, high], color=colour, linewidth=1.4)
-        if any_value:
-            legend.append(Line2D([], [], color=colour, linewidth=2.2, label=NAMES.get(measure, measure)))
+    alone = len(arms) == 1 and len(measures) > 1
+    if alone:
+        columns = [(x, 0, arms[0], measure) for x, measure in enumerate(measures)]
+        labels = [textwrap.fill(ALONE.get(measure, _plain(NAMES.get(measure, measure))), 13) for measure in measures]
+    else:
+        columns = [(x, i, arm, measure) for i, measure in enumerate(measures) for x, arm in enumerate(arms)]
+        labels = arms
+    for x, i, arm, measure in columns:
+        values = [row.get(measure) for _, row in sorted(results.rows[arm].items())]
+        values = np.array([v for v in values if v is not None], float)
+        shift = 0.0 if alone else (i - (len(measures) - 1) / 2) * 0.24
+        if len(values):
+            _column(ax, x + shift, values, COLOURS[(1 + i) % len(COLOURS)], small)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)
-    ax.set_xlim(-0.5, max(0.5, len(arms) - 0.5))
+    ax.set_xlim(-0.5, max(0.5, len(labels) - 0.5))
     size = 7 if small else 9
-    crowded = sum(map(len, arms)) > (26 if small else 62)
-    ax.set_xticks(
-        range(len(arms)), arms, fontsize=size, rotation=35 if crowded else 0, ha="right" if crowded else "center"
-    )
+    crowded = sum(max(map(len, label.split("\n"))) for label in labels) > (26 if small else 62)
+    ax.set_xticks(range(len(labels)), labels, fontsize=size)
+    if crowded:
+        ax.tick_params(axis="x", rotation=35)
+        for text in ax.get_xticklabels():
+            text.set_ha("right")
     ax.tick_params(axis="y", labelsize=size)
     ax.yaxis.set_major_locator(MaxNLocator(4 if small else 6))
-    if len(legend) == 1 or small:
-        ax.set_title(NAMES.get(measures[0], measures[0]), fontsize=size + (0 if small else 1), loc="left")
-    if len(legend) > 1 and not small:
-        ax.figure.legend(handles=legend, loc="outside upper left", frameon=False, fontsize=9)
+    name = NAMES.get(measures[0], measures[0])
+    if alone:
+        ax.set_title(f"{arms[0]}: {name}", fontsize=size + (not small), loc="left")
+    elif len(measures) == 1:
+        ax.set_title(name, fontsize=size + (not small), loc="left")
+    else:
+        handles = [
+            Line2D([], [], color=COLOURS[(1 + i) % len(COLOURS)], linewidth=2.2, label=NAMES.get(measure, measure))
+            for i, measure in enumerate(measures)
+        ]
+        ax.figure.legend(handles=handles, loc="outside upper left", frameon=False, fontsize=9)
+
+
+def _column(ax, x, values, colour, small):
+    jitter = np.linspace(-0.09, 0.09, len(values)) if len(values) > 1 else 0
+    ax.scatter(x + jitter, values, s=7 if small else 15, color=colour, alpha=0.55, linewidths=0)
+    ax.plot([x - 0.11, x + 0.11], [values.mean()] * 2, color=colour, linewidth=2.2)
+    low, high = paired.t_interval(np.zeros(len(values)), values)
+    if low is not None and len(values) >= ENOUGH and not small:
+        ax.plot([x] * 2, [low, high], color=colour, linewidth=1.4)
 
 
 def _shown(claim, small):
-    """The arms and the measures that a picture of dots shows: those of the parts in one unit, test errors first."""
-    parts = [part for part in members(claim.rule) if hasattr(part, "measure") or hasattr(part, "a")]
-    keys = [(arm, measure) for part in parts for arm, measure in _read(part)]
+    """The arms and the measures that a picture of dots shows: those of the parts in one unit, test errors first.
+
+    The claim that an experiment was made for shows all of its arms.
+    """
+    keys = [key for part in members(claim.rule) for key in _read(part)]
     main = "test_error" if any(measure == "test_error" for _, measure in keys) else keys[0][1]
-    same = [measure for _, measure in keys if _unit(measure) == _unit(main)]
-    measures = list(dict.fromkeys([main, *same]))[: 1 if small else 4]
-    if small:
-        named = list(dict.fromkeys(arm for arm, measure in keys if measure == main))
-        arms = [arm for arm in claim.experiment.arms if arm in named]
-        return arms[:8], measures
-    return list(claim.experiment.arms), measures
+    same = [key for key in keys if _unit(key[1]) == _unit(main)]
+    read = [arm for arm in claim.experiment.arms if arm in {arm for arm, _ in same}]
+    measures = sorted({measure for _, measure in same}, key=lambda measure: (measure != main, _order(measure)))
+    if len(read) > 1 and small:
+        measures = measures[:1]
+    if claim.id == claim.experiment.name and not small:
+        read = list(claim.experiment.arms)
+    return read[:12], measures[:4]
+
+
+def _order(measure):
+    digits = "".join(filter(str.isdigit, measure))
+    return int(digits or 0)
 
 
 def _read(part):
@@ -146,7 +179,12 @@ def _unit(measure):
     return name.rpartition(", ")[2] if ", " in name else name
 
 
-def _bands(ax, curves):
+def _plain(name):
+    """A name without its unit."""
+    return name.rpartition(", ")[0] or name
+
+
+def _bands(ax, curves, small=False):
     """Test error by epoch: the range and the mean of the runs of each arm, and each run as a faint line."""
     arms = list(dict.fromkeys(row["arm"] for row in curves))
     late = []
@@ -166,9 +204,11 @@ def _bands(ax, curves):
     ax.set_ylim(low - 0.08 * (high - low), high + 0.35 * (high - low))
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#dddddd", linewidth=0.6)
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("test error, %")
-    ax.legend(frameon=False, fontsize=9, loc="upper right")
+    size = 7 if small else 9
+    ax.tick_params(labelsize=size)
+    ax.set_xlabel("epoch", fontsize=size)
+    ax.set_ylabel("test error, %", fontsize=size)
+    ax.legend(frameon=False, fontsize=size, loc="upper right")
 
 
 def _forest(figure, findings, labels=True):
@@ -187,7 +227,7 @@ def _forest(figure, findings, labels=True):
         reach = max([abs(x - limit) for x in (*ends, finding["value"])] + [abs(finding["least"])]) or 1e-9
         ax.axvline(limit, color="#444444", linewidth=1)
         if finding["least"]:
-            for side in (-1, 1):
+            for side in {"below": (-1,), "above": (1,)}.get(finding["claimed"], (-1, 1)):
                 ax.axvline(limit + side * finding["least"], color="#999999", linewidth=0.8, linestyle=":")
         if ends:
             ax.plot(ends, [0, 0], color=colour, linewidth=3, solid_capstyle="butt")
@@ -198,6 +238,7 @@ def _forest(figure, findings, labels=True):
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.tick_params(axis="x", labelsize=7)
         ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.get_offset_text().set_fontsize(7)
         if labels:
             unit = finding["unit"].strip()
             text = f"{finding['label']}: {short(finding['value'])}{' ' + unit if unit else ''}, {finding['verdict']}"

@@ -179,8 +179,8 @@ def _caption(claim):
         left = "each band reaches from the lowest to the highest run of an arm, the thick line is the mean"
     return (
         f"Left: {left}. Right: a row for each part of the rule, on a scale of its own: the mean with its 95 % "
-        "interval. The line is the limit, the dotted lines the smallest effect that counts. Green holds, orange fails, "
-        "grey is open."
+        "interval. The line is the limit; beyond the dotted line lies the smallest effect that counts. Green holds, "
+        "orange fails, grey is open."
     )
 
 

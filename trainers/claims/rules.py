@@ -58,6 +58,7 @@ class Finding:
     unit: str = ""
     why: str = ""
     limit: float = 0.0
+    claimed: str = "below"
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,17 @@ class Contrast:
             value = float(values.mean()) if n else None
             why = f"{n} seeds, fewer than {ENOUGH}"
             value = None if value is None else value + self.limit
-            return Finding(self.label, UNDECIDED, n, value, least=self.least, unit=unit, why=why, limit=self.limit)
+            return Finding(
+                self.label,
+                UNDECIDED,
+                n,
+                value,
+                least=self.least,
+                unit=unit,
+                why=why,
+                limit=self.limit,
+                claimed=self.claimed,
+            )
         zero, mean = np.zeros(n), float(values.mean()) + self.limit
         better, _, _ = paired.probability_better(zero, values)
         low, high = paired.t_interval(zero, values)
@@ -153,6 +164,7 @@ class Contrast:
             self.least,
             unit,
             limit=self.limit,
+            claimed=self.claimed,
         )
 
     def _verdict(self, low, high):
@@ -356,7 +368,9 @@ class Near:
         if value is None:
             return Finding(self.label, UNDECIDED, 0, why="it was not computed")
         verdict = REPRODUCED if abs(value - self.target) <= self.within else REFUTED
-        return Finding(self.label, verdict, 1, value, value, value, least=self.within, limit=self.target)
+        return Finding(
+            self.label, verdict, 1, value, value, value, least=self.within, limit=self.target, claimed="zero"
+        )
 
 
 @dataclass(frozen=True)
