@@ -147,6 +147,11 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
     arms.add_argument(
         "--tuning-seeds", type=integer(1, MOST["seeds"]), metavar="N", help="seeds of each --tune combination (1)"
     )
+    arms.add_argument(
+        "--vary",
+        metavar="WHAT",
+        help="split: cut validation anew for each seed (nothing: weights, order and masks alone)",
+    )
     add_run_options(parser)
 
 
