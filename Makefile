@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test mutants kills lint docs bench clean
+.PHONY: demo test mutants kills fuzz lint docs bench clean
 
 demo: .venv/ready
 	$(BIN)/python -m trainers compare
@@ -15,6 +15,9 @@ mutants: .venv/ready
 
 kills: .venv/ready
 	DROPOUT_ZOO_KILLS=all $(BIN)/python -m pytest tests/test_kills.py tests/test_full_disk.py
+
+fuzz: .venv/ready
+	$(BIN)/python tests/fuzz
 
 lint: .venv/ready
 	$(BIN)/ruff check .

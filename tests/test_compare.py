@@ -69,6 +69,11 @@ def test_a_run_of_a_comparison_is_the_run_that_train_makes(compared, tmp_path):
     assert alone["test_loss"] == among["test_loss"]
 
 
+def test_the_page_has_the_confusions_of_all_runs(compared):
+    out, _ = compared
+    assert (out / "report.html").read_text().count("true class (row)") == 1
+
+
 def test_tuning_chooses_on_validation_with_seeds_that_are_not_compared(compared):
     out, _ = compared
     rows = read_csv(out / "tuning.csv")
@@ -107,11 +112,12 @@ def test_vary_split_gives_each_seed_its_own_split_which_its_arms_share(tmp_path)
         trainers.compare(vary="all", quiet=True)
 
 
-def test_one_failed_run_is_reported_and_the_others_go_on(tmp_path):
+def test_one_failed_run_is_reported_and_the_others_go_on(compared, tmp_path):
     blocked = tmp_path / "out" / "runs" / "mlp" / "none"
     blocked.mkdir(parents=True)
     (blocked / "seed-1").write_text("a file where a folder has to be")
-    (tmp_path / "out" / "compare.json").write_text("{}")
+    request = json.loads((compared[0] / "compare.json").read_text())
+    (tmp_path / "out" / "compare.json").write_text(json.dumps(request | {"seeds": 2, "tune": {}}))
     summary = trainers.compare(arms=ARMS, seeds=2, workers=2, out=tmp_path / "out", resume=True, quiet=True, **SMALL)
     assert [(f["arm"], f["seed"]) for f in summary["failed"]] == [("none", 1)]
     assert "is a file" in summary["failed"][0]["message"]

@@ -260,7 +260,7 @@ def test_a_model_over_strings_is_cut_at_its_tokens():
     words = layers.TextVectorization(output_sequence_length=4, vocabulary=["good", "film"], name="tokens")
     h = layers.GlobalAveragePooling1D()(layers.Embedding(4, 6)(words(strings)))
     model = classifier(strings, layers.Dropout(0.5)(h), classes=2)
-    cut = locate._from_tokens(model)
+    cut = locate.from_tokens(model)
     ids = np.array([[2, 3, 0, 0], [1, 1, 2, 0]], "int32")
     np.testing.assert_array_equal(cut(ids), model(keras.ops.convert_to_tensor(["good film", "a b good"])))
     assert compare_modes(cut, ids, samples=2)["modes"]["mc"]

@@ -22,6 +22,7 @@ PAGES += ["docs/index.md", "docs/placement.md"]
 SHRUNK = {
     "python -m trainers train": "--epochs 1",
     "python -m trainers compare --backend dask": "--epochs 1 --seeds 1 --train-size 200",
+    "python -m trainers compare --model applications": "--epochs 1 --seeds 1 --workers 1 --train-size 100",
     "python -m trainers compare": "--epochs 1 --seeds 1 --workers 1",
     "python -m tuning search": "--epochs 1 --max-trials 2",
     "python -m tuning cluster --chief": "--epochs 1 --train-size 200",

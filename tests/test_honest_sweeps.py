@@ -42,6 +42,17 @@ def test_each_site_is_an_arm():
             trainers.compare(**wrong, quiet=True)
 
 
+def test_each_site_follows_the_data(tmp_path):
+    """Token ids have no site `input`; images, and the features of a table, do."""
+    texts, table = tmp_path / "texts.csv", tmp_path / "table.csv"
+    texts.write_text("text,label\n" + "".join(f"a film as good as film {i},{i % 2}\n" for i in range(60)))
+    table.write_text("width,height,label\n" + "".join(f"{i},{i * 7 % 5},{i % 2}\n" for i in range(60)))
+    asked = [("transformer", texts, False), ("transformer", "digits", True), ("mlp", table, True)]
+    for model, dataset, expected in asked:
+        plans = comparison._plans([model], None, {"dataset": str(dataset)}, {}, 0.2)
+        assert ((model, "input") in plans) is expected, model
+
+
 def test_tuning_seeds_are_not_compared(tmp_path):
     """With --tune, the compared seeds end before those of the tuning begin."""
     with pytest.raises(BadInput, match="seeds"):

@@ -162,7 +162,7 @@ def test_a_plan_reads_back_from_its_command_and_its_json(plan):
 
 
 @quick
-@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=5))
+@given(st.lists(st.integers(1, 65_536), min_size=1, max_size=5))
 def test_widths_read_back_from_their_text(widths):
     text = "/".join(map(str, widths))
     assert configs.configured(configs.MLP, {"hidden": text}).hidden == tuple(widths)

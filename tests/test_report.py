@@ -212,6 +212,16 @@ def test_what_was_run_and_what_failed_is_on_the_page(tmp_path):
     assert "(binomial)" in text
 
 
+def test_the_page_has_a_confusion_matrix_for_each_arm_on_one_scale(tmp_path):
+    matrices = {"mlp/none": [[8, 2], [0, 10]], "mlp/default": [[9, 1], [0, 10]]}
+    seen = page(write_runs(tmp_path), {"labels": ["cat", "$dog"], "confusions": matrices})
+    assert sum("true class" in picture["alt"] for picture in seen.all("img")) == 1
+    first, second = figures.confusions(matrices, ["cat", "$dog"]).axes
+    assert [text.get_text() for text in first.texts] == ["80", "20", "100"], "per cent of each true class"
+    assert first.images[0].get_clim() == second.images[0].get_clim() == (0, 20)
+    assert [text.get_text() for text in first.get_xticklabels()] == ["cat", "$dog"]
+
+
 def test_names_and_messages_cannot_become_markup(tmp_path):
     evil = "<script>alert(1)</script>"
     write_runs(tmp_path, arms=("none", evil))

@@ -46,10 +46,22 @@ def whose(
         return model if model is None else str(model)
     if options.get("settings"):
         raise BadInput(f"set must be left out for {model}, which has no configuration here; change its own code")
+    return survey(model, _loaded(options, where), say=say, **given)
+
+
+def kind_of_data(options: Mapping[str, Any], where: Mapping[str, Any]) -> str:
+    """Returns the kind of the data set, `image`, `text` or `table`, which it is read for; arguments as in `whose`.
+
+    >>> kind_of_data({"dataset": "digits"}, {})
+    'image'
+    """
+    return _loaded(options, where).kind
+
+
+def _loaded(options, where):
     names = {f.name for f in dataclasses.fields(Data)}
     chosen = {key: value for key, value in options.items() if key in names and value is not None}
     name = chosen.pop("dataset", "digits")
     data.check_ready(name, **where)
     startup.tensorflow()
-    dataset = data.load(name, **chosen, **where)
-    return survey(model, dataset, say=say, **given)
+    return data.load(name, **chosen, **where)

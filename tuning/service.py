@@ -193,12 +193,12 @@ def work(
         say(quiet, f"worker {name}: starting TensorFlow")
         startup.tensorflow(threads)
         from tuning.study import label
-        from tuning.worker import Worker, read_about
+        from tuning.worker import Worker, versions_of
 
         phases.begin(f"waiting for the chief at {address}")
         study = _Client(host, port, name, quiet, secret)
         about = study.get_space().get("about")
-        theirs, ours = read_about(about)["versions"], versions(PACKAGES)
+        theirs, ours = versions_of(about), versions(PACKAGES)
         other = [f"{key} {ours.get(key)}, not {value}" for key, value in theirs.items() if ours.get(key) != value]
         if other:
             raise BadInput(
@@ -280,7 +280,7 @@ class _Client:
         call = getattr(self._client, name)
 
         def patient(*args, **kwargs):
-            until, told = time.monotonic() + PATIENCE_SECONDS, -WAITING_SECONDS
+            until, last_line = time.monotonic() + PATIENCE_SECONDS, -WAITING_SECONDS
             while True:
                 try:
                     return call(*args, **kwargs)
@@ -292,9 +292,9 @@ class _Client:
                             f"the chief at {self._address} no longer answers ({error.code().name.lower()}); "
                             "restart it with --resume, then this worker"
                         ) from error
-                    if time.monotonic() - told >= WAITING_SECONDS:
+                    if time.monotonic() - last_line >= WAITING_SECONDS:
                         self._say_waiting(until)
-                        told = time.monotonic()
+                        last_line = time.monotonic()
                     time.sleep(1)
 
         return patient

@@ -17,7 +17,7 @@ from trainers.training.folder import is_empty
 from tuning.space import Space
 from zoo import runs
 from zoo.checks import MOST
-from zoo.errors import BadInput, CannotWrite
+from zoo.errors import BadInput
 from zoo.reading import parse_json
 from zoo.schema import by_name, each, flag, record, require, text, whole
 
@@ -34,6 +34,11 @@ _ABOUT = record(
     }
 )
 SIGN_SECONDS = 20.0  # between two signs of life
+
+
+def versions_of(about: str) -> dict[str, str]:
+    """Returns the chief's versions of the packages; the rest of another version may have another form."""
+    return require(_CHIEF, parse_json(_CHIEF, about, _AGAIN), record({"versions": by_name(text)}), _AGAIN)["versions"]
 
 
 def read_about(about: str) -> dict[str, Any]:
@@ -117,7 +122,7 @@ class Worker:
         options["expected"] = self._data = self._data or runs.data_of(self._out, "trials")
         outcome = attempt(job, os.getpid(), self._threads, options)
         if outcome.refused:  # no fault of the trial, which is trained when the search is resumed
-            raise CannotWrite(outcome.message)
+            raise outcome.refused
         return (None, outcome.message) if outcome.message else (_figures(outcome.metrics, folder), None)
 
     def _folder(self, trial, execution):

@@ -1,5 +1,6 @@
 from . import data as data
 from . import dropout as dropout
+from .artefacts.audit import audit as audit
 from .artefacts.inputs.read import read_inputs as read_inputs
 from .artefacts.load import load as load
 from .dropout.scheduled import FollowSchedule as FollowSchedule
@@ -16,6 +17,5 @@ from .placement.drop import Drop as Drop
 from .placement.placement import Placement as Placement
 from .placement.schedule import Schedule as Schedule
 from .reliability.assess import uncertainty as uncertainty
-from .surgery.audit import audit as audit
 from .surgery.place import place as place
 from .surgery.recognise import sites as sites

@@ -13,7 +13,7 @@ from zoo.cli import add_data_options, add_options, dispatch, fraction, integer, 
 from zoo.data.options import DataOptions
 from zoo.modes import MASKS, PREDICTING
 from zoo.streams import Lossy
-from zoo.surgery.commands import add_audit, add_place, add_sites
+from zoo.surgery.commands import add_model, add_place, add_sites, opened
 
 _MASKS = "per-example: each example has masks of its own; shared: each sample is one thinned network (per-example)"
 
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds the sub-commands of this package, see `zoo.cli.dispatch`."""
-    for add in (_add_list, add_sites, add_place, add_audit, _add_export, _add_predict, _add_modes, _add_uncertainty):
+    for add in (_add_list, add_sites, add_place, _add_audit, _add_export, _add_predict, _add_modes, _add_uncertainty):
         add(commands)
     _add_verify(commands)
 
@@ -69,6 +69,53 @@ def _text(model):
     lines.append("  placements (--placement NAME)")
     lines += [f"    {name:<14}{text or 'no dropout'}" for name, text in model["placements"].items()]
     return "\n".join(lines)
+
+
+def _add_audit(commands):
+    about = "find what is wrong with the regularisation of a model or an exported file, and what fixes it"
+    parser = commands.add_parser("audit", help=about, description=f"{about.capitalize()}.", epilog=_AUDITED)
+    add_model(parser)
+    parser.add_argument("--strict", action="store_true", help="exit with code 1 if there is a finding of level error")
+    parser.set_defaults(call=_audit)
+
+
+_AUDITED = (
+    "In place of MODEL: an artefact, or the name of a shipped one; a run folder; FILE.onnx; or the folder of a "
+    "SavedModel. These are read, not run."
+)
+
+
+def _audit(arguments):
+    findings = _findings(arguments)
+    if arguments.json:
+        print_json({"findings": [finding.to_json() for finding in findings]})
+    else:
+        print("\n\n".join(map(_finding, findings)) or "nothing found")
+    return int(arguments.strict and any(finding.level == "error" for finding in findings))
+
+
+def _findings(arguments):
+    from zoo.artefacts import audit as files
+
+    findings = files.of_files(arguments.model)
+    if findings is not None:
+        return findings
+    model = opened(arguments)
+    from zoo.surgery.audit import audit
+
+    options = {
+        "--input-shape": arguments.input_shape,
+        "--classes": arguments.classes,
+        "--vocabulary": arguments.vocabulary,
+    }
+    words = [f"{option} {value}" for option, value in options.items() if value is not None]
+    return audit(model, " ".join([arguments.model, *words, *(f"--import {name}" for name in arguments.imports)]))
+
+
+def _finding(finding):
+    lines = [f"{finding.level:<8}{finding.layer}: {finding.reason} [{finding.rule}]"]
+    lines += [f"        {finding.reference}", f"        {finding.remedy}"]
+    return "\n".join(lines + ([f"        {finding.command}"] if finding.command else []))
 
 
 def _add_export(commands):
@@ -156,13 +203,13 @@ def _predict(arguments):
         artefact.open(arguments.mode)
     passes = f", {samples} samples each" if arguments.mode == "mc" else ""
     with _Phase(f"predicting {len(names):,} example{'s' if len(names) > 1 else ''}{passes}"):
-        whole = (0, 255) if artefact.card["input"]["kind"] == "image" else None  # images are pixels by now
+        value_range = (0, 255) if artefact.card["input"]["kind"] == "image" else None  # images are pixels by now
         predictions = artefact.predict(
             x,
             arguments.mode,
             samples,
             arguments.seed,
-            value_range=whole,
+            value_range=value_range,
             masks=arguments.masks,
             calibrated=arguments.calibrated,
             coverage=arguments.coverage,

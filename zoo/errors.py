@@ -16,6 +16,10 @@ class BadInput(ValueError):
         super().__init__(message)
 
 
+class OtherData(BadInput):
+    """A data set is not the one that the runs of a folder were trained on."""
+
+
 class RunFailed(RuntimeError):
     """Work was started but could not be finished.
 

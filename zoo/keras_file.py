@@ -114,9 +114,9 @@ def _items(path, file) -> Iterator:
     while waiting:
         prefix, group = waiting.pop()
         for name in group:
-            whole = f"{prefix}{name}"[:200]
+            full_name = f"{prefix}{name}"[:200]
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise _outside(path, whole)
+                raise _outside(path, full_name)
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
@@ -125,8 +125,8 @@ def _items(path, file) -> Iterator:
             if len(seen) > _MOST_OBJECTS:
                 raise ValueError(f"it has more than {_MOST_OBJECTS:,} objects")
             if isinstance(item, h5py.Group):
-                waiting.append((f"{whole}/", item))
-            yield whole, item
+                waiting.append((f"{full_name}/", item))
+            yield full_name, item
 
 
 def _outside(path, name):

@@ -25,9 +25,8 @@ from trainers.training.folder import LOCK, check_kind, claimed, free_name, given
 from trainers.training.progress import Live, duration, say
 from zoo import cli, data, fields, runs
 from zoo.checks import MOST, integers, mapping, number, one_of, shortest, texts
-from zoo.data.dataset import reader_of
 from zoo.data.options import DataOptions
-from zoo.errors import BadInput, RunFailed
+from zoo.errors import BadInput, OtherData, RunFailed
 from zoo.files import Table, write_json
 from zoo.models import catalogue
 from zoo.placement.drop import Drop
@@ -198,7 +197,7 @@ def compare(
     if models or any(own.values()):
         told = functools.partial(say, quiet)
         models = [networks.whose(model, options, own, where, told) for model in models or [None]]
-    plans = _plans(models, arms, options, before, each_site)
+    plans = _plans(models, arms, options, before, each_site, where)
     for note in filter(None, map(recipe_note, arms.values() if isinstance(arms, dict) else arms or ())):
         say(quiet, note)
     request = {
@@ -286,7 +285,7 @@ def _how_to_continue(out, total, again):
     return f"interrupted: {finished} of {total} runs are finished and kept; resume with\n  {shlex.join(words)}"
 
 
-def _plans(models, arms, options, before, each_site=None):
+def _plans(models, arms, options, before, each_site=None, where=None):
     """(model, arm) -> plan: as asked for, or those of the comparison that is resumed."""
     if before and not (models or arms or options or each_site is not None):
         return {tuple(name.split("/", 1)): Plan.from_json(plan) for name, plan in before["plans"].items()}
@@ -294,7 +293,11 @@ def _plans(models, arms, options, before, each_site=None):
         raise BadInput("--each-site must be given without --arm, got both; leave one of them out")
     plans = {}
     for model in models or ("mlp",):
-        chosen = _each_site(model, each_site, options) if each_site is not None else arms or _default_arms(model)
+        chosen = (
+            _each_site(model, each_site, options, where or {})
+            if each_site is not None
+            else arms or _default_arms(model)
+        )
         plans |= {(plan.label, name): plan for name, plan in _arms(model, chosen, options).items()}
     return plans
 
@@ -311,14 +314,15 @@ def _default_arms(model):
     return ("none", "own")
 
 
-def _each_site(model, rate, options):
+def _each_site(model, rate, options, where):
     """The arms `none` and each site of `model` alone at `rate`."""
     number("--each-site", rate, 0, 1, closed="neither")
     if isinstance(model, Network):
         return {"none": "none", **{site: Placement({site: rate}) for site in model.sites}}
-    catalogue.check_model(model)
-    texts = reader_of(options.get("dataset", "digits")) == "table"  # token ids have no site `input`
-    sites = catalogue.configure(model, options.get("settings") or {}).sites(texts)
+    config = catalogue.configure(model, options.get("settings") or {})
+    sites = config.sites()
+    if config.sites(tokens=True) != sites:  # token ids have no site `input`
+        sites = config.sites(networks.kind_of_data(options, where) == "text")
     return {"none": "none", **{site: Placement({site: rate}) for site in sites}}
 
 
@@ -601,6 +605,7 @@ class Sweep:
             "data": {key: config["data"].get(key) for key in ("labels", "sizes", "fingerprint")},
             "labels": config["data"].get("labels") or [],
             "class_errors": {"/".join(key): self._class_errors(*key) for key in plans},
+            "confusions": {"/".join(key): self._confusion(*key) for key in plans},
             "placements": {"/".join(key): str(plan.placement) or "no dropout" for key, plan in plans.items()},
             "schedules": _moving(plans),
             "recipes": {"/".join(key): plan.recipe.to_json() for key, plan in plans.items()},
@@ -613,10 +618,19 @@ class Sweep:
 
     def _class_errors(self, model, arm):
         """The test error of each class, a mean over the runs of an arm; empty for runs of earlier versions."""
-        found = [runs.read_metrics(path.parent) for path in self._out.glob(f"runs/{model}/{arm}/*/{runs.METRICS}")]
-        rows = [metrics["class_errors"] for metrics in found if metrics and metrics.get("class_errors")]
+        rows = self._measured(model, arm, "class_errors")
         columns = ([value for value in column if value is not None] for column in zip(*rows, strict=True))
         return [fmean(values) if values else None for values in columns]
+
+    def _confusion(self, model, arm):
+        """The confusion matrix of an arm, summed over its runs; empty without one (see `zoo.metrics.by_class`)."""
+        matrices = self._measured(model, arm, "confusion")
+        return [[sum(counts) for counts in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+
+    def _measured(self, model, arm, key):
+        """The values of `key` in the metrics of the finished runs of an arm that have it."""
+        metrics = [runs.read_metrics(path.parent) for path in self._out.glob(f"runs/{model}/{arm}/*/{runs.METRICS}")]
+        return [values[key] for values in metrics if values and values.get(key)]
 
     def _job(self, kind, plan, model, arm, seed, values=None):
         split = {"split_seed": seed} if self._vary else {}
@@ -640,6 +654,8 @@ class Sweep:
         self._progress.begin(what, waiting, workers, len(finished))
         options |= {"keep_checkpoint": False, "sweep": self._id}
         for outcome in self._crew.carry_out(waiting, **self._where, **options):
+            if isinstance(outcome.refused, OtherData):  # so would the other runs be
+                raise outcome.refused
             self._line(outcome, *self._progress.ended(outcome.job))
             yield outcome
 

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +15,7 @@ from zoo.placement.schedule import Schedule
 # Okabe & Ito: distinguishable for colour-blind readers. Black comes last, because it looks like an axis.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 160
+_NUMBERED = 20  # the most classes whose names and numbers fit into a picture
 DASHES = ("-", "--", ":")
 PANELS = (("test_error", "test error (per cent)"), ("test_loss", "test loss (nats)"))
 
@@ -26,11 +27,14 @@ def pngs(
     dataset: str = "",
     moving: dict | None = None,
     placements: Mapping[str, str] | None = None,
+    matrices: Mapping[str, list[list[int]]] | None = None,
+    labels: Sequence[str] = (),
 ) -> dict[str, bytes]:
-    """Returns the pictures of a comparison as PNG files: `wide` and `narrow` bands, `differences`, `schedules`.
+    """Returns the pictures of a comparison as PNG files.
 
-    There are no bands without curves of finished runs, no differences without two paired seeds, and
-    no schedules unless rates move.
+    They are `wide` and `narrow` bands, `differences`, `schedules` and `confusions`. There are no bands without
+    curves of finished runs, no differences without two paired seeds, no schedules unless rates move, and no
+    confusions without matrices.
 
     Args:
         summary: What `paired.summarise` returns.
@@ -39,6 +43,8 @@ def pngs(
         dataset: The name of the data set, for the title.
         moving: The schedule as text, by arm.
         placements: The placement as text, by arm, for the legends.
+        matrices: The confusion matrix by arm, a row per true class.
+        labels: The names of the classes.
 
     >>> pngs({"arms": {}, "pairs": []}, {}, [])
     {}
@@ -63,6 +69,8 @@ def pngs(
         drawn["differences"] = differences(summary, values, placements)
     if moving:
         drawn["schedules"] = schedules(moving, list(dict.fromkeys(row["arm"] for row in finished)))
+    if matrices and labels:
+        drawn["confusions"] = confusions(matrices, labels)
     return {name: _png(figure) for name, figure in drawn.items()}
 
 
@@ -167,6 +175,54 @@ def schedules(moving: dict, arms: list) -> Figure:
     for text in figure.legend(loc="outside lower center", frameon=False, fontsize=9).get_texts():
         text.set_parse_math(False)
     return figure
+
+
+def confusions(matrices: Mapping[str, list[list[int]]], labels: Sequence[str]) -> Figure:
+    """Draws the confusion matrix of each arm: for each true class (row), the per cent that got each class (column).
+
+    Args:
+        matrices: The counts by arm, a row per true class.
+        labels: The names of the classes.
+
+    >>> len(confusions({"none": [[9, 1], [2, 8]], "default": [[10, 0], [2, 8]]}, ["cat", "dog"]).axes)
+    2
+    """
+    classes = len(labels)
+    columns = 1 if len(matrices) == 1 or classes > _NUMBERED else 2
+    rows = math.ceil(len(matrices) / columns)
+    side = 1.6 + min(0.36 * classes, 6.0)
+    figure = Figure(figsize=(columns * side + 0.6, rows * side), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    counts = np.asarray(list(matrices.values()), float)  # (arms, true classes, predicted classes)
+    shares = 100 * counts / np.maximum(counts.sum(-1, keepdims=True), 1)
+    # Right answers are the rule; the colours are for the mistakes, on one scale.
+    mistakes = np.where(np.eye(classes, dtype=bool), np.nan, shares)
+    peak = max(1e-9, np.nanmax(mistakes))
+    for ax, arm, values, colours in zip(panels, matrices, shares, mistakes, strict=False):
+        ax.imshow(colours, cmap="Oranges", vmin=0, vmax=peak)
+        ax.set_title(_short(arm), loc="left", fontsize=10, parse_math=False)
+        ax.set_xlabel("predicted class")
+        ax.set_ylabel("true class")
+        if classes <= _NUMBERED:
+            _numbered(ax, values, peak, [_short(label, 12) for label in labels])
+    for ax in panels[len(matrices) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def _numbered(ax, shares: np.ndarray, peak: float, labels: list[str]) -> None:
+    """Writes the classes on the axes and each share, in per cent, into its cell."""
+    places = range(len(labels))
+    ax.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 2 else 0, fontsize=8)
+    ax.set_yticks(places, labels, fontsize=8)
+    for text in (*ax.get_xticklabels(), *ax.get_yticklabels()):
+        text.set_parse_math(False)
+    for i in places:
+        for j in places:
+            if shares[i, j] > 0:
+                colour = "#ffffff" if i != j and shares[i, j] > 0.6 * peak else "#222222"
+                ax.text(j, i, f"{shares[i, j]:.0f}" if shares[i, j] >= 1 else "<1", ha="center", va="center",
+                        fontsize=7, color=colour, fontweight="bold" if i == j else None)  # fmt: skip
 
 
 def _runs(rows: list[dict], key: str) -> dict:

@@ -36,7 +36,8 @@ def write(out_dir: str | Path, meta: dict | None = None) -> dict:
         meta: How the runs were made. Every key may be missing: `dataset`; `about` (text); `sizes`
             (examples of each part; `test` gives the binomial standard error); `data` (kept in
             summary.json); `placements` (text by "model/arm" or "arm", in the order of the arms, the
-            control first); `recipe` (a dictionary) or `recipes` (one for each "model/arm");
+            control first); `labels` (of the classes), `class_errors` and `confusions` (by "model/arm");
+            `recipe` (a dictionary) or `recipes` (one for each "model/arm");
             `schedules` (text by arm, where rates move); `command`; `versions`; `machine`;
             `threads`; `seconds`; `failed` (dictionaries of `arm`, `seed`, `message` and `model`);
             `note` (about the test set).
@@ -75,7 +76,9 @@ def _pictures(out: Path, summary: dict, arms: dict, meta: dict) -> dict:
     """Writes bands.png; returns the page's pictures as data URIs, by name."""
     curves = read_csv(out / "curves.csv") if (out / "curves.csv").exists() else []
     dataset, placements = str(meta.get("dataset") or ""), _placements(arms, meta)
-    pngs = figures.pngs(summary, arms, curves, dataset, meta.get("schedules"), placements)
+    matrices = {arm: counts for arm, counts in (meta.get("confusions") or {}).items() if counts}
+    labels = meta.get("labels") or ()
+    pngs = figures.pngs(summary, arms, curves, dataset, meta.get("schedules"), placements, matrices, labels)
     if "wide" in pngs:
         with replacing(out / "bands.png") as temporary:
             temporary.write_bytes(pngs["wide"])

@@ -90,13 +90,13 @@ def exposed(client: distributed.Client) -> list[str]:
         connections = psutil.Process().net_connections("inet")
         return [tuple(each.laddr) for each in connections if each.status == psutil.CONN_LISTEN]
 
-    told = client.scheduler_info(n_workers=-1)
-    asked = [("scheduler", {told["address"]: _asked(client.run_on_scheduler, listening)})]
+    info = client.scheduler_info(n_workers=-1)
+    asked = [("scheduler", {info["address"]: _asked(client.run_on_scheduler, listening)})]
     for who, more in (("worker", {}), ("nanny", {"nanny": True})):
-        answers = _asked(lambda more=more: client.run(listening, on_error="return", **more))
-        known = {name: details.get("nanny") if more else name for name, details in told["workers"].items()}
-        asked.append((who, {own: (answers or {}).get(name) for name, own in known.items() if own}))
-    found = set()
+        sockets_by_worker = _asked(lambda more=more: client.run(listening, on_error="return", **more))
+        known = {name: details.get("nanny") if more else name for name, details in info["workers"].items()}
+        asked.append((who, {own: (sockets_by_worker or {}).get(name) for name, own in known.items() if own}))
+    open_addresses = set()
     for who, sockets in asked:
         for own, addresses in sockets.items():
             scheme, host, port = _parts(own)
@@ -104,8 +104,8 @@ def exposed(client: distributed.Client) -> list[str]:
                 addresses = [(host, port)]
             for ip, number, *_ in addresses:
                 if not _is_loopback(ip) and not (scheme == "tls" and number == port):
-                    found.add(f"{f'[{ip}]' if ':' in ip else ip}:{number} ({who})")
-    return sorted(found)
+                    open_addresses.add(f"{f'[{ip}]' if ':' in ip else ip}:{number} ({who})")
+    return sorted(open_addresses)
 
 
 def _asked(ask, *details):
@@ -186,12 +186,12 @@ class Cluster:
         """Asks every worker a question; the answer is why the worker cannot take part, or None."""
         try:
             # `run` passes the timeout to `Client.sync` and all other arguments to the question.
-            answers = self._client.run(question, *details, on_error="return", callback_timeout=ANSWERED)
+            replies = self._client.run(question, *details, on_error="return", callback_timeout=ANSWERED)
         except TimeoutError:
             raise _refused(
                 self._scheduler, f"has workers that did not answer within {ANSWERED} s; restart them"
             ) from None
-        bad = {worker: answer for worker, answer in sorted(answers.items()) if answer is not None}
+        bad = {worker: answer for worker, answer in sorted(replies.items()) if answer is not None}
         if bad:
             worker, answer = next(iter(bad.items()))
             # A missing module is noticed while the question is unpacked, and is reported as text.
@@ -203,7 +203,7 @@ class Cluster:
             elif isinstance(answer, Exception):
                 answer = f"could not answer ({type(answer).__name__}: {answer}); restart it"
             raise _refused(
-                self._scheduler, f"has {len(answers)} workers, of which {len(bad)} cannot take part: {worker} {answer}"
+                self._scheduler, f"has {len(replies)} workers, of which {len(bad)} cannot take part: {worker} {answer}"
             )
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from zoo.errors import BadInput, CannotWrite, RunFailed
+from zoo.errors import BadInput, CannotWrite, OtherData, RunFailed
 
 PATIENCE, LONG = 10, 600  # seconds to wait for a folder: on this machine, on a cluster
 
@@ -29,13 +29,13 @@ class Job:
 class Outcome:
     """How a job ended: with the contents of `metrics.json`, or with an error message.
 
-    `refused` says that the system did not let it write, which is no property of the run.
+    `refused` is the error of a run that is not to blame: `CannotWrite` or `OtherData`.
     """
 
     job: Job
     metrics: dict | None = None
     message: str | None = None
-    refused: bool = False
+    refused: CannotWrite | OtherData | None = None
 
 
 def attempt(job: Job, parent: int | None, threads: int | None, options: dict) -> Outcome:
@@ -66,7 +66,7 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
             metrics = run(Plan.from_json(job.plan), job.folder, threads=threads, quiet=True, load=loaded, **options)
         return Outcome(job, metrics)
     except (BadInput, RunFailed) as error:
-        return Outcome(job, message=str(error), refused=isinstance(error, CannotWrite))
+        return Outcome(job, None, str(error), error if isinstance(error, CannotWrite | OtherData) else None)
     except Exception as error:  # the failure of one run must not end the others
         return Outcome(job, message=f"{type(error).__name__}: {error}")
     finally:

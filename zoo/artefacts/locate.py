@@ -27,17 +27,17 @@ def artefact(given: str | Path) -> Path:
     Raises:
         BadInput: there is no such artefact.
     """
-    path = _path(given)
-    if not path.exists():
+    folder = resolved(given)
+    if not folder.exists():
         names = sorted(card.parent.name for card in SHELF.glob(f"*/{contract.NAME}"))
         shipped = f", or a shipped name: {', '.join(names)}" if names else ""
         raise BadInput(f"there is no artefact {str(given)!r}; give a folder that `python -m zoo export` wrote{shipped}")
-    if not (path / contract.NAME).exists():
+    if not (folder / contract.NAME).exists():
         raise BadInput(
-            f"{path} is not an artefact: it has no {contract.NAME}; give a folder that "
+            f"{folder} is not an artefact: it has no {contract.NAME}; give a folder that "
             "`python -m zoo export RUN_DIR` wrote"
         )
-    return path
+    return folder
 
 
 def shipped(pattern: str = "*") -> list[dict[str, Any]]:
@@ -51,10 +51,10 @@ def shipped(pattern: str = "*") -> list[dict[str, Any]]:
     return [{**{key: row[key] for key in keys}, "test_error": float(row["test_error"])} for row in rows]
 
 
-def _path(given):
+def resolved(given: str | Path) -> Path:
     """Returns the given path, or that of the shipped artefact of this name if the path does not exist."""
-    path = checks.path("the artefact or run", given)
-    return SHELF / path if not path.exists() and len(path.parts) == 1 and (SHELF / path).is_dir() else path
+    given = checks.path("the artefact or run", given)
+    return SHELF / given if not given.exists() and len(given.parts) == 1 and (SHELF / given).is_dir() else given
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,17 @@ def subject(given: str | Path, dataset: str | None = None, out: str | Path | Non
     Raises:
         BadInput: `given` is something else, a file has no `dataset`, or `out` cannot be used.
     """
-    path = _path(given)
-    if (path / contract.NAME).is_file():
-        values = _artefact(path, dataset)
-    elif (path / runs.CONFIG).is_file():
-        values = _run(path, dataset)
-    elif path.suffix == ".keras" and path.is_file():
-        values = _file(path, dataset)
+    place = resolved(given)
+    if (place / contract.NAME).is_file():
+        values = _artefact(place, dataset)
+    elif (place / runs.CONFIG).is_file():
+        values = _run(place, dataset)
+    elif place.suffix == ".keras" and place.is_file():
+        values = _file(place, dataset)
     else:
         raise BadInput(
             f"model must be a run folder of `python -m trainers train`, an artefact of `python -m zoo export` or a "
-            f".keras file with --dataset NAME, got {path}, which {_what(path)}"
+            f".keras file with --dataset NAME, got {place}, which {_what(place)}"
         )
     return Subject(**{**values, "folder": _target(values["folder"] if out is None else checks.path("--out", out))})
 
@@ -139,7 +139,7 @@ def opened(
         data_dir = subject.data_dir
     data.check_ready(subject.dataset, data_dir=data_dir, download=download)
     startup.tensorflow()
-    model = _from_tokens(read_keras(subject.model))
+    model = from_tokens(read_keras(subject.model))
     options = subject.options.to_json() if subject.options else {}
     dataset = data.load(subject.dataset, data_dir=data_dir, download=download, **options)
     _check_same(subject, dataset)
@@ -206,7 +206,7 @@ def _what(path):
     return f"has no {runs.CONFIG} or {contract.NAME}" if path.is_dir() else "is another kind of file"
 
 
-def _from_tokens(model):
+def from_tokens(model: "keras.Model") -> "keras.Model":
     """Returns a model on strings as one on the token ids of its layer `tokens`; any other model unchanged."""
     import keras
 

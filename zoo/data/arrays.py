@@ -187,8 +187,8 @@ def _labels(what, y, count):
         y = np.char.decode(y, "utf-8")
     if y.dtype.kind == "U":
         return y
-    whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and bool(np.isfinite(y).all() and (y == np.rint(y)).all()))
-    if not whole or (y < 0).any():
+    integers = y.dtype.kind in "iub" or (y.dtype.kind == "f" and bool(np.isfinite(y).all() and (y == np.rint(y)).all()))
+    if not integers or (y < 0).any():
         got = f"type {y.dtype}" if y.dtype.kind not in "iuf" else f"{y[(y < 0) | (y != np.rint(y))][0]}"
         raise BadInput(f"{what} must be integers >= 0 or strings, got {got}; regression is not supported")
     return y.astype(np.int64)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.errors import BadInput
+from zoo.errors import OtherData
 
 if TYPE_CHECKING:
     from zoo.data.dataset import Dataset
@@ -42,7 +42,7 @@ def check(stated: Mapping[str, Any], dataset: "Dataset", whose: str) -> None:
         whose: what states it, for the message.
 
     Raises:
-        BadInput: something differs.
+        OtherData: something differs.
     """
     check_labels(stated, dataset, whose)
     now = {
@@ -73,7 +73,7 @@ def check_labels(stated: Mapping[str, Any], dataset: "Dataset", whose: str) -> N
     if unnamed and len(before) == len(now):
         return
     if names[0] != names[1]:
-        raise BadInput(
+        raise OtherData(
             f"dataset must have the classes that {whose} was trained on, {_first(before)}, got {dataset.name} with "
             f"{_first(now)}; choose another, or show it as foreign data with `python -m zoo uncertainty --ood`"
         )
@@ -82,7 +82,7 @@ def check_labels(stated: Mapping[str, Any], dataset: "Dataset", whose: str) -> N
 
 def _refuse(dataset, whose, what, before, now, plain=False):
     got = now if plain else f"{now} instead of {before}"
-    raise BadInput(
+    raise OtherData(
         f"{dataset.name} must be the data that {whose} was trained on, got other data: {what} differ, {got}; restore "
         "them, give the command in the folder where it was trained if the path is a relative one, or train again"
     )

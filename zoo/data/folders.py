@@ -119,7 +119,7 @@ def files_below(path: Path) -> tuple[list[Path], int]:
 
     Hidden files, hidden folders and what macOS and Windows leave are left out. Links are followed.
     """
-    found, others, seen = [], 0, set()
+    regular, others, seen = [], 0, set()
     for directory, names, files in os.walk(path, followlinks=True):
         place = os.path.realpath(directory)
         names[:] = (
@@ -128,10 +128,10 @@ def files_below(path: Path) -> tuple[list[Path], int]:
         for name in [] if place in seen else files:
             file = Path(directory, name)
             if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini"):
-                found += [file] if file.is_file() else []
+                regular += [file] if file.is_file() else []
                 others += not file.is_file()
         seen.add(place)
-    return sorted(found), others
+    return sorted(regular), others
 
 
 def _files(split, labels, skipped):

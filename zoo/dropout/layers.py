@@ -220,8 +220,9 @@ def mask_layer(
         return Dropout(rate, **common)
     if kind == "spatial":
         if rank == 3:  # Keras' layer takes the last axis for the channels
-            whole = Dropout(rate, noise_shape=(None, None, 1), **common) if channels_first else None
-            return whole or SpatialDropout1D(rate, **common)
+            if channels_first:
+                return Dropout(rate, noise_shape=(None, None, 1), **common)
+            return SpatialDropout1D(rate, **common)
         return {4: SpatialDropout2D, 5: SpatialDropout3D}[rank](rate, **order, **common)
     if kind == "drop_path":
         # Stochastic depth: one draw per example (Huang et al. 2016).

@@ -162,16 +162,16 @@ class Caller:
 
 
 def _refuse_unseeded(step, mode):
-    found = randomness.of(step)
+    draws = randomness.of(step)
     kind = f"layer {step.name!r}, a {type(step.operation).__name__},"
-    if mode == "inference" and found.always:
+    if mode == "inference" and draws.always:
         raise BadInput(
             f"mode inference needs layers without random numbers, but {kind} draws them with training=False, too; "
             "let its `call` take `training`, and draw only if it is True"
         )
-    if mode != "inference" and found.unseeded:
+    if mode != "inference" and draws.unseeded:
         raise BadInput(
-            f"mode {mode} needs random numbers that follow from a seed, but {kind} draws from {found.unseeded}; "
+            f"mode {mode} needs random numbers that follow from a seed, but {kind} draws from {draws.unseeded}; "
             "give the layer a keras.random.SeedGenerator as an attribute, and draw with keras.random from it"
         )
 

@@ -161,7 +161,7 @@ def _of_kernel(taker, scale, shape):
         units = layer.kernel.shape[0]
         if scale.ndim == 1 and units == shape[-1]:  # whole feature maps, or a vector
             return scale[:, None]
-        whole = np.broadcast_to(scale, shape).reshape(-1)
-        return whole[:, None] if len(whole) == units else None
+        flat = np.broadcast_to(scale, shape).reshape(-1)
+        return flat[:, None] if len(flat) == units else None
     plain = layer.data_format == "channels_last" and layer.groups == 1
     return scale[:, None] if plain and scale.ndim == 1 and len(scale) == layer.kernel.shape[-2] else None

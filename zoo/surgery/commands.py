@@ -1,4 +1,4 @@
-"""`python -m zoo sites`, `place` and `audit`."""
+"""`python -m zoo sites` and `place`, and how commands open a MODEL."""
 
 import argparse
 import sys
@@ -16,14 +16,14 @@ from zoo.placement.placement import Placement, unique_keys
 def add_sites(commands: argparse._SubParsersAction) -> None:
     """Adds the command `sites`."""
     parser = commands.add_parser("sites", help="show where dropout can go in any Keras model, and what is there now")
-    _add_model(parser)
+    add_model(parser)
     parser.set_defaults(call=_sites)
 
 
 def add_place(commands: argparse._SubParsersAction) -> None:
     """Adds the command `place`."""
     parser = commands.add_parser("place", help="write a model with other dropout, its weights kept")
-    _add_model(parser)
+    add_model(parser)
     parser.add_argument(
         "--drop",
         action="append",
@@ -39,17 +39,8 @@ def add_place(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(call=_place)
 
 
-def add_audit(commands: argparse._SubParsersAction) -> None:
-    """Adds the command `audit`."""
-    parser = commands.add_parser(
-        "audit", help="find what is wrong with the regularisation of a model, and what fixes it"
-    )
-    _add_model(parser)
-    parser.add_argument("--strict", action="store_true", help="exit with code 1 if there is a finding of level error")
-    parser.set_defaults(call=_audit)
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name a MODEL and say how it is opened, and `--json`."""
     from zoo.surgery.opening import FORMS
 
     parser.add_argument("model", metavar="MODEL", help=FORMS)
@@ -72,7 +63,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
-def _open(arguments: argparse.Namespace) -> Any:
+def opened(arguments: argparse.Namespace) -> Any:
+    """Returns the model that the options of `add_model` name."""
     from zoo.surgery.opening import open_model
 
     given = arguments.model, arguments.input_shape, arguments.classes, arguments.vocabulary
@@ -80,7 +72,7 @@ def _open(arguments: argparse.Namespace) -> Any:
 
 
 def _sites(arguments: argparse.Namespace) -> None:
-    model = _open(arguments)
+    model = opened(arguments)
     from zoo.surgery.recognise import sites
 
     recognised = sites(model)
@@ -111,7 +103,7 @@ def _mask(mask: Any) -> str:
 def _place(arguments: argparse.Namespace) -> None:
     out = _checked_target(arguments.out)
     placement = chosen(arguments.placement, arguments.drop, arguments.scaling)
-    model = _open(arguments)
+    model = opened(arguments)
     from zoo.surgery import written
     from zoo.surgery.place import place, resolved
     from zoo.surgery.recognise import sites
@@ -175,27 +167,3 @@ def _checked_target(out: str) -> Path:
     if not path.parent.is_dir():
         raise BadInput(f"--out must be in a folder that exists, got {out!r}; create {path.parent} first")
     return path
-
-
-def _audit(arguments: argparse.Namespace) -> int:
-    model = _open(arguments)
-    from zoo.surgery.audit import audit
-
-    options = {
-        "--input-shape": arguments.input_shape,
-        "--classes": arguments.classes,
-        "--vocabulary": arguments.vocabulary,
-    }
-    words = [f"{option} {value}" for option, value in options.items() if value is not None]
-    findings = audit(model, " ".join([arguments.model, *words, *(f"--import {name}" for name in arguments.imports)]))
-    if arguments.json:
-        print_json({"findings": [finding.to_json() for finding in findings]})
-    else:
-        print("\n\n".join(_said(finding) for finding in findings) or "nothing found")
-    return int(arguments.strict and any(finding.level == "error" for finding in findings))
-
-
-def _said(finding: Any) -> str:
-    lines = [f"{finding.level:<8}{finding.layer}: {finding.reason} [{finding.rule}]"]
-    lines += [f"        {finding.reference}", f"        {finding.remedy}"]
-    return "\n".join(lines + ([f"        {finding.command}"] if finding.command else []))

@@ -32,6 +32,10 @@ MOST_NODES = 2**18
 class Onnx(OverTokens):
     """Runs ONNX Runtime on the CPU. In mode mc, everything that does not depend on the seed runs once."""
 
+    @staticmethod
+    def random_operators(path: str | Path) -> list[str]:
+        return random_operators(path)
+
     name, title = "onnx", "ONNX"
     packages = ("onnxruntime", "onnx")
     distributions = ("onnx", "onnxruntime", "tf2onnx")
@@ -158,10 +162,10 @@ class Onnx(OverTokens):
         """Returns a function `(x, seeds)` to a list of logits with shared masks, drawn for one example; or False."""
         self._opened("mc")  # checks the file
         split = Split(read_bytes(self.paths["mc"]), "seed")
-        found = split.masks()
-        if found is None:
+        drawing_graph = split.masks()
+        if drawing_graph is None:
             return False
-        graph, names = found
+        graph, names = drawing_graph
         drawing = self._start(graph)
         once = self._start(split.once()) if split.between else None
 
@@ -218,6 +222,53 @@ def _declared(values):
     }
 
 
+# === A file that is read, not run ===
+
+_RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+
+
+def random_operators(path: str | Path) -> list[str]:
+    """Returns the random operators of an ONNX file, and those of dropout in training mode; none with an input `seed`.
+
+    Args:
+        path: a file, also one that is not opened because it has other operators than exports have.
+
+    Returns:
+        Sorted `NAME (OPERATOR)`.
+
+    Raises:
+        BadInput: it is no ONNX file.
+    """
+    from onnx import numpy_helper
+
+    model = _parsed(Path(path), read_bytes(Path(path)))
+    if "seed" in {given.name for given in model.graph.input}:
+        return []
+    nodes, tensors = _contents(model.graph)
+    nodes += [node for function in model.functions for node in function.node]
+    constants = {tensor.name: tensor for tensor in tensors}
+    for node in nodes:
+        if node.op_type == "Constant":
+            constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+
+    def training(node):
+        if len(node.input) > 2 and node.input[2]:
+            stated = constants.get(node.input[2])
+            return stated is None or bool(numpy_helper.to_array(stated).any())  # an input may switch it on
+        # Before opset 7, an attribute says so, and its default is training.
+        versions = [opset.version for opset in model.opset_import if opset.domain in DOMAINS]
+        inference = next((a.i for a in node.attribute if a.name == "is_test"), 0)
+        return bool(versions) and max(versions) < 7 and not inference
+
+    return sorted(
+        {
+            f"{node.name or node.output[0]} ({node.op_type})"
+            for node in nodes
+            if node.op_type in _RANDOM or (node.op_type == "Dropout" and training(node))
+        }
+    )
+
+
 # === A file before it is run ===
 
 
@@ -233,12 +284,7 @@ def check(path: Path, data: bytes) -> None:
     """
     import onnx
 
-    try:
-        model = onnx.load_from_string(data)  # opens no other file
-    except Exception as error:  # the exceptions of protobuf differ between versions
-        raise broken(path, "ONNX") from error
-    if not model.graph.output:
-        raise broken(path, "ONNX")
+    model = _parsed(path, data)
     if model.functions:
         raise _refused(path, "operators of its own")
     nodes, tensors = _contents(model.graph)
@@ -254,6 +300,18 @@ def check(path: Path, data: bytes) -> None:
         raise _refused(path, "a Loop that does not state its number of rounds, or one of too many rounds")
     if len(nodes) > MOST_NODES:
         raise _refused(path, f"more than {MOST_NODES:,} operators")
+
+
+def _parsed(path, data):
+    import onnx
+
+    try:
+        model = onnx.load_from_string(data)  # opens no other file
+    except Exception as error:  # the exceptions of protobuf differ between versions
+        raise broken(path, "ONNX") from error
+    if not model.graph.output:
+        raise broken(path, "ONNX")
+    return model
 
 
 def _refused(path, what):

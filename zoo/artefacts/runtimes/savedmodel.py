@@ -35,6 +35,10 @@ _FROM_FILE = "InitializeTableFromTextFileV2"
 class SavedModel(InTensorFlow):
     """Runs `savedmodel/` by its endpoints `serve(x)`, `mc(x, seed)` and `training(x, seed)`."""
 
+    @staticmethod
+    def random_operators(path: str | Path) -> list[str]:
+        return random_operators(path)
+
     name, title = "savedmodel", "SavedModel"
     distributions = ("tensorflow", "keras")
     files: ClassVar = {"inference": "savedmodel", "mc": "savedmodel", "training": "savedmodel"}
@@ -122,6 +126,51 @@ class SavedModel(InTensorFlow):
             raise failed(path, "TensorFlow", error) from error
 
 
+# === A file that is read, not run ===
+
+_RANDOM = re.compile(
+    r"(Stateless|Parameterized|StatelessParameterized)?(Random|Multinomial|TruncatedNormal|SampleDistorted)\w*"
+    r"|Stateful(Random|Uniform|StandardNormal|TruncatedNormal)\w*"
+)
+
+
+def random_operators(folder: str | Path) -> list[str]:
+    """Returns the random operators in what the signatures of a SavedModel compute, those with a `seed` left out.
+
+    Args:
+        folder: a SavedModel, also one that is not opened because it has other operators than exports have.
+
+    Returns:
+        Sorted `NAME (OPERATOR)`.
+
+    Raises:
+        BadInput: it is damaged.
+    """
+    graph = _graphs(Path(folder))[0]
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    nodes = {node.name: node for node in graph.graph_def.node}
+    waiting = [
+        output.name.partition(":")[0]
+        for signature in graph.signature_def.values()
+        if "seed" not in signature.inputs
+        for output in signature.outputs.values()
+    ]
+    needed = {}
+    while waiting:
+        name = waiting.pop()
+        if name in nodes and name not in needed:
+            needed[name] = nodes[name]
+            waiting += [given.removeprefix("^").partition(":")[0] for given in nodes[name].input]
+    computed, called = list(needed.values()), set()
+    for node in computed:  # grows while it is walked
+        for attribute in node.attr.values():
+            for inner in (attribute.func.name, *(func.name for func in attribute.list.func)):
+                if inner in functions and inner not in called:
+                    called.add(inner)
+                    computed += functions[inner].node_def
+    return sorted({f"{node.name} ({node.op})" for node in computed if _RANDOM.fullmatch(node.op)})
+
+
 # === A file before it is opened ===
 
 
@@ -187,6 +236,14 @@ def _check_files(folder):
 
 
 def _only_graph(folder):
+    graphs = _graphs(folder)
+    if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):
+        raise _damaged(folder, f"it has {len(graphs)} graphs, or one without objects")
+    return graphs[0]
+
+
+def _graphs(folder):
+    """Returns the graphs that a SavedModel holds, one or more."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel()
@@ -195,9 +252,9 @@ def _only_graph(folder):
         saved.ParseFromString(data)
     except Exception as error:  # protobuf's own errors differ from version to version
         raise _damaged(folder, type(error).__name__) from error
-    if len(saved.meta_graphs) != 1 or not saved.meta_graphs[0].HasField("object_graph_def"):
-        raise _damaged(folder, f"it has {len(saved.meta_graphs)} graphs, or one without objects")
-    return saved.meta_graphs[0]
+    if not saved.meta_graphs:
+        raise _damaged(folder, "it has no graphs, or one without objects")
+    return saved.meta_graphs
 
 
 def _check_objects(folder, graph, functions):
