@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from trainers.claims.claim import Claim
 from trainers.claims.rules import ENOUGH, REFUTED, REPRODUCED, UNDECIDED, Contrast, Results, members
-from trainers.claims.wording import short
+from trainers.claims.wording import PARTS, measured
 from trainers.comparison import paired
 from trainers.comparison.figures import COLOURS
 from zoo.files import replacing
@@ -240,6 +240,5 @@ def _forest(figure, findings, labels=True):
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.xaxis.get_offset_text().set_fontsize(7)
         if labels:
-            unit = finding["unit"].strip()
-            text = f"{finding['label']}: {short(finding['value'])}{' ' + unit if unit else ''}, {finding['verdict']}"
+            text = f"{finding['label']}: {measured(finding)}, {PARTS[finding['verdict']]}"
             ax.set_title(text, fontsize=8, loc="left", color=colour, pad=3, wrap=False)

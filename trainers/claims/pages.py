@@ -10,7 +10,7 @@ from trainers.claims.claim import Claim
 from trainers.claims.kept import Kept
 from trainers.claims.rules import REFUTED, REPRODUCED, UNDECIDED, Results
 from trainers.claims.running import OUT, QUICK_OUT
-from trainers.claims.wording import short
+from trainers.claims.wording import PARTS, measured, short
 from trainers.comparison import paired
 from trainers.comparison.wording import number, p_value
 from zoo.errors import BadInput
@@ -114,7 +114,7 @@ def _found(state):
     span = ""
     if finding["low"] is not None and finding["n"] > 1:
         span = f" ({short(finding['low'])} to {short(finding['high'])})"
-    return f"{finding['label']}: {short(finding['value'])}{finding['unit']}{span}"
+    return f"{finding['label']}: {measured(finding)}{span}"
 
 
 def _page(claim, state, kept, results):
@@ -185,11 +185,13 @@ def _caption(claim):
 
 
 def _findings(findings):
-    lines = ["| part | verdict | mean | 95 % interval | over | p, Holm | P(below 0) | detectable | seeds |"]
+    lines = ["| part | it | mean | 95 % interval | over | p, Holm | P(below 0) | detectable | seeds |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
     for finding in findings:
         if finding["value"] is None:
-            lines.append(f"| {finding['label']} | {finding['verdict']} | - | - | - | - | - | - | {finding['n']} |")
+            lines.append(
+                f"| {finding['label']} | {PARTS[finding['verdict']]} | - | - | - | - | - | - | {finding['n']} |"
+            )
             continue
         exact = finding["n"] == 1
         interval = "-" if finding["low"] is None or exact else f"{short(finding['low'])} to {short(finding['high'])}"
@@ -197,7 +199,7 @@ def _findings(findings):
         p = "-" if finding["p_holm"] is None else p_value(finding["p_holm"]).removeprefix("p ").removeprefix("= ")
         better = number(finding["better"])
         lines.append(
-            f"| {finding['label']} | {finding['verdict']} | {short(finding['value'])}{finding['unit']} | {interval} "
+            f"| {finding['label']} | {PARTS[finding['verdict']]} | {measured(finding)} | {interval} "
             f"| {over} | {p} | {better} | {short(finding['detectable'])} | {finding['n']} |"
         )
     if any(finding["detectable"] for finding in findings):

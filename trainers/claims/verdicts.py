@@ -121,7 +121,12 @@ def _open(finding: Finding) -> str:
     if finding.detectable is None:
         return f"{finding.label}: {finding.why or 'the interval does not decide'}."
     seeds = f"{finding.needed:,} seeds" if finding.needed else "more than 100,000 seeds"
-    effect = max(abs(finding.value or 0.0), finding.least)
+    effect = max(abs((finding.value or 0.0) - finding.limit), finding.least)
+    if finding.limit:
+        return (
+            f"{finding.label}: {finding.n} seeds detect a distance of {finding.detectable:.2g}{finding.unit} from the "
+            f"limit with 80 % power; the measured one of {effect:.2g} would need {seeds}."
+        )
     return (
         f"{finding.label}: the smallest difference that {finding.n} seeds detect with 80 % power is "
         f"{finding.detectable:.2g}{finding.unit}; one of {effect:.2g} would need {seeds}."

@@ -1,5 +1,6 @@
 """Claims, rules and verdicts as text."""
 
+import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from trainers.comparison.wording import number, p_value
 
 WIDTH = 100
+# Of a part of a rule; the claim itself is reproduced, refuted or undecided.
+PARTS = {"reproduced": "holds", "refuted": "fails", "undecided": "open"}
 
 
 def listed(claims: Iterable[Mapping[str, Any]]) -> str:
@@ -42,19 +45,30 @@ def result(finding: Mapping[str, Any]) -> str:
 
     >>> result({"label": "b minus a", "verdict": "reproduced", "value": -1.0, "low": -1.5, "high": -0.5, "n": 10,
     ...         "unit": " points", "p_holm": 0.002, "crossed": False, "why": ""})
-    'b minus a: -1.00 points (95 % interval -1.50 to -0.50, 10 seeds, p = 0.002): reproduced'
+    'b minus a: -1.00 points (95 % interval -1.50 to -0.50, 10 seeds, p = 0.002): holds'
     """
+    verdict = PARTS[finding["verdict"]]
     if finding["value"] is None:
-        return f"{finding['label']}: {finding['verdict']} ({finding['why'] or 'nothing was measured'})"
-    value = f"{finding['label']}: {short(finding['value'])}{finding['unit']}"
+        return f"{finding['label']}: {verdict} ({finding['why'] or 'nothing was measured'})"
+    value = f"{finding['label']}: {measured(finding)}"
     if finding["low"] is None:
         return f"{value} ({finding['why']})"
     if finding["n"] == 1:
-        return f"{value}: {finding['verdict']}"
+        return f"{value}: {verdict}"
     over = "seeds and test examples" if finding["crossed"] else "seeds"
     p = "" if finding["p_holm"] is None else f", {p_value(finding['p_holm'])}"
     span = f"{short(finding['low'])} to {short(finding['high'])}"
-    return f"{value} (95 % interval {span}, {finding['n']} {over}{p}): {finding['verdict']}"
+    return f"{value} (95 % interval {span}, {finding['n']} {over}{p}): {verdict}"
+
+
+def measured(finding: Mapping[str, Any]) -> str:
+    """Returns the value of a finding with its unit; of a logarithm of a ratio also the ratio.
+
+    >>> measured({"value": -0.61, "unit": " log ratio"})
+    '-0.61 log ratio (0.54 times)'
+    """
+    ratio = f" ({short(math.exp(finding['value']))} times)" if finding["unit"] == " log ratio" else ""
+    return f"{short(finding['value'])}{finding['unit']}{ratio}"
 
 
 def short(value: float | None) -> str:
