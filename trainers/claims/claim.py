@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainers import networks
 from trainers.claims.rules import Contrast, Rule, members, spelled
 from trainers.plan import Plan
 from zoo.placement.placement import Placement
@@ -38,12 +39,22 @@ class Experiment:
     measures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seconds: int = 0
 
-    def plans(self, quick: bool = False) -> dict[tuple[str, str], Plan]:
-        """Returns the plan of each arm by (model, arm). With `quick` they are too small to show anything."""
+    def plans(self, quick: bool = False, **where: Any) -> dict[tuple[str, str], Plan]:
+        """Returns the plan of each arm by (model, arm).
+
+        Args:
+            quick: Whether they are too small to show anything.
+            **where: `data_dir` and `download`; a network that is not one of the four is built for the data.
+        """
         plans = {}
         for name, own in self.arms.items():
             options = {**self.common, **own}
-            options["placement"] = Placement.parse(options.get("placement") or [])
+            if ":" in options["model"]:
+                data = {key: options[key] for key in ("dataset", "train_size")}
+                options["model"] = networks.whose(options["model"], data, {}, where)
+                options["placement"] = "own"
+            else:
+                options["placement"] = Placement.parse(options.get("placement") or [])
             if quick:
                 options["epochs"] = min(options.get("epochs", QUICK["epochs"]), QUICK["epochs"])
                 options["train_size"] = min(options.get("train_size", QUICK["train_size"]), QUICK["train_size"])

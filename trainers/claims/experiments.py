@@ -238,3 +238,18 @@ MONOTONE = Experiment(
     common={**MLP, "epochs": 30},
     seconds=900,
 )
+BRANCH = Experiment(
+    "residual-branch",
+    arms={
+        name: {"model": f"trainers.claims.networks:{function}"}
+        for name, function in (
+            ("none", "plain"),
+            ("inside", "inside"),
+            ("branch", "branch"),
+            ("before-pool", "before_pool"),
+            ("after-pool", "after_pool"),
+        )
+    },
+    common={**FASHION, "epochs": 6},
+    seconds=1800,
+)

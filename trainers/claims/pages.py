@@ -185,7 +185,7 @@ def _caption(claim):
 
 
 def _findings(findings):
-    lines = ["| part | it | mean | 95 % interval | over | p, Holm | P(below 0) | detectable | seeds |"]
+    lines = ["| part | verdict | mean | 95 % interval | over | p, Holm | P(below limit) | detectable | seeds |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
     for finding in findings:
         if finding["value"] is None:

@@ -109,7 +109,7 @@ def chosen_claims(ids: Iterable[str], everything: bool = False) -> list[Claim]:
 def _carry_out(kept: Kept, crew, where, progress, seeds) -> list[dict]:
     """Carries out what is missing of an experiment; returns what failed."""
     experiment = kept.experiment
-    plans = experiment.plans(kept.quick)
+    plans = experiment.plans(kept.quick, **where)
     dataset = next(iter(plans.values())).data.dataset
     crew.check_data(dataset, where)
     count = QUICK["seeds"] if kept.quick else min(seeds or experiment.seeds, experiment.seeds)
