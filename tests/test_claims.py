@@ -262,16 +262,16 @@ def test_a_claim_that_needs_what_is_not_there_is_undecided_and_says_so(monkeypat
 def test_the_masks_of_the_pre_activation_network_are_where_they_are_said_to_be():
     from trainers.claims import networks
 
-    layers = [layer.name for layer in networks.inside((28, 28, 1), 10).layers]
+    model = networks.inside((28, 28, 1), 10)
     for stage in (1, 2, 3):
-        around = layers.index(f"drop_stage_{stage}_inside")
-        assert layers[around - 2 : around + 2] == [
-            f"stage_{stage}_b_bn", f"stage_{stage}_b_relu", f"drop_stage_{stage}_inside", f"stage_{stage}_b_conv",
-        ]  # fmt: skip
-    assert [len([n for n in layers if n.startswith("drop")]) for layers in (
-        [layer.name for layer in build((28, 28, 1), 10).layers]
-        for build in (networks.plain, networks.branch, networks.before_pool, networks.after_pool)
-    )] == [0, 3, 1, 1]  # fmt: skip
+        mask = model.get_layer(f"drop_stage_{stage}_inside")
+        assert mask.input is model.get_layer(f"stage_{stage}_b_relu").output
+        assert mask.output is model.get_layer(f"stage_{stage}_b_conv").input
+        assert model.get_layer(f"stage_{stage}_b_relu").input is model.get_layer(f"stage_{stage}_b_bn").output
+    head = networks.before_pool((28, 28, 1), 10)
+    assert head.get_layer("drop_before_pool").output is head.get_layer("pool").input
+    others = [build((28, 28, 1), 10) for build in (networks.plain, networks.branch, networks.after_pool)]
+    assert [sum("drop" in layer.name for layer in other.layers) for other in others] == [0, 3, 1]
 
 
 def test_a_claim_has_a_number_too():
