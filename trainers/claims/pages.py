@@ -213,6 +213,12 @@ def _findings(findings):
 def _experiment(claim, kept, results):
     experiment, about = claim.experiment, kept.about
     lines = ["## The experiment", "", _recipe(experiment.common), ""]
+    for key, values in experiment.tune.items():
+        options = ", ".join(map(str, values))
+        lines += [
+            f"The {key.replace('_', ' ')} is chosen for each arm from {options}, by validation error on another seed.",
+            "",
+        ]
     sizes = next(iter(about.get("sizes", {}).values()), None)
     if sizes:
         lines += [

@@ -156,13 +156,13 @@ def _same_data(keys, plans):
 
 def _keep(kept, outcome, plans, where):
     """Measures a finished run, keeps its numbers, and removes its folder."""
-    import keras
-
     from trainers.claims import measures
     from zoo import startup
     from zoo.interrupts import whole
 
-    startup.tensorflow(THREADS)
+    startup.tensorflow(THREADS)  # before Keras, which would start it with its messages
+    import keras
+
     job, folder = outcome.job, Path(outcome.job.folder)
     history, plan = runs.read_history(folder), plans[job.model, job.arm]
     kept.note(
