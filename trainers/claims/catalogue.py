@@ -394,6 +394,8 @@ CLAIMS = (
             )
         ),
         run.BANDS,
+        note="The curve that must turn upward is that of the loss; the error may level off. The rule asks for a lower "
+        "error, not for a whole point.",
     ),
     Claim(
         "21",

@@ -49,11 +49,12 @@ for _share in (25, 50):
 
 
 def draw(claim: Claim, state: Mapping[str, Any], results: Results, curves: Sequence[Mapping], folder: Path) -> None:
-    """Writes `figure.png` and `small.png` of a claim into `folder`."""
-    for name, figure in (
-        ("figure", _figure(claim, state, results, curves)),
-        ("small", _small(claim, state, results, curves)),
-    ):
+    """Writes `figure.png` and `small.png` of a claim into `folder`, and `bands.png` if there are curves."""
+    drawn = {"figure": _figure(claim, state, results, curves), "small": _small(claim, state, results, curves)}
+    if claim.experiment and claim.experiment.curves and curves:
+        drawn["bands"] = Figure(figsize=(10.0, 3.6), layout="constrained")
+        _both_bands(drawn["bands"], curves)
+    for name, figure in drawn.items():
         with replacing(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=DPI)
 
@@ -61,17 +62,17 @@ def draw(claim: Claim, state: Mapping[str, Any], results: Results, curves: Seque
 def _figure(claim, state, results, curves):
     findings = state["findings"]
     height = max(3.4, 0.5 + 0.72 * len(findings))
-    exact = claim.experiment is None
-    figure = Figure(figsize=(6.4 if exact else 11.0, height), layout="constrained")
-    if exact:
+    if claim.experiment is None:
+        figure = Figure(figsize=(6.4, height), layout="constrained")
         _forest(figure, findings)
         return figure
-    left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))
-    ax = left.subplots()
-    if claim.experiment.curves and curves:
-        _bands(ax, curves)
+    banded = claim.experiment.curves and curves
+    figure = Figure(figsize=(13.0 if banded else 11.0, height), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.9 if banded else 1.15, 1))
+    if banded:
+        _both_bands(left, curves)
     else:
-        _dots(ax, claim, results)
+        _dots(left.subplots(), claim, results)
     _forest(right, findings)
     return figure
 
@@ -184,15 +185,21 @@ def _plain(name):
     return name.rpartition(", ")[0] or name
 
 
-def _bands(ax, curves, small=False):
-    """Test error by epoch: the range and the mean of the runs of each arm, and each run as a faint line."""
+def _both_bands(figure, curves):
+    error, loss = figure.subplots(1, 2)
+    _bands(error, curves)
+    _bands(loss, curves, measure="test_loss")
+
+
+def _bands(ax, curves, small=False, measure="test_error"):
+    """A measure by epoch: the range and the mean of the runs of each arm, and each run as a faint line."""
     arms = list(dict.fromkeys(row["arm"] for row in curves))
     late = []
     for i, arm in enumerate(arms):
         colour, runs = COLOURS[i % len(COLOURS)], {}
         for row in curves:
             if row["arm"] == arm:
-                runs.setdefault(row["seed"], {})[row["epoch"]] = row["test_error"]
+                runs.setdefault(row["seed"], {})[row["epoch"]] = row[measure]
         epochs = sorted(set.intersection(*(set(run) for run in runs.values())))
         values = np.array([[run[epoch] for epoch in epochs] for run in runs.values()], float)
         for line in values:
@@ -207,8 +214,9 @@ def _bands(ax, curves, small=False):
     size = 7 if small else 9
     ax.tick_params(labelsize=size)
     ax.set_xlabel("epoch", fontsize=size)
-    ax.set_ylabel("test error, %", fontsize=size)
-    ax.legend(frameon=False, fontsize=size, loc="upper right")
+    ax.set_ylabel(NAMES[measure], fontsize=size)
+    if measure == "test_error":  # the panels beside each other share it
+        ax.legend(frameon=False, fontsize=size, loc="upper right")
 
 
 def _forest(figure, findings, labels=True):

@@ -54,7 +54,7 @@ def _write_claim(claim: Claim, state: Mapping[str, Any], out: Path, quick: bool)
         curves = kept.curves() if kept and kept.experiment.curves else []
         figures.draw(claim, state, results, curves, folder)
     else:
-        for name in ("figure.png", "small.png"):
+        for name in ("figure.png", "small.png", "bands.png"):
             (folder / name).unlink(missing_ok=True)
     write_text(folder / INDEX, _page(claim, state, kept, results))
     if not any(folder.iterdir()):
