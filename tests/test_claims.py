@@ -197,6 +197,13 @@ def test_rows_of_another_experiment_are_refused(finished, one_claim):
         Kept(finished[1], other).check([])
 
 
+def test_rows_that_nothing_vouches_for_are_refused(finished, one_claim, tmp_path):
+    shutil.copytree(finished[0] / "small", tmp_path / "small")
+    (tmp_path / "small" / "experiment.json").unlink()
+    with pytest.raises(BadInput, match="must hold experiment"):
+        running.run(["small"], out=tmp_path, resume=True, quiet=True)
+
+
 def test_results_are_not_written_over(finished, one_claim):
     with pytest.raises(BadInput, match="--resume"):
         running.run(["small"], out=finished[1], quiet=True)

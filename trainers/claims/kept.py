@@ -62,6 +62,8 @@ class Kept:
         """
         about = self.about
         if not about:
+            if self.rows():
+                raise BadInput(f"{self.folder} must hold {ABOUT} beside its rows, got none; restore it, or {_AGAIN}")
             return
         if about["experiment"] != self.experiment.hash() or bool(about.get("quick")) != self.quick:
             raise BadInput(

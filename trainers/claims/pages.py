@@ -71,7 +71,7 @@ def _index(states, quick):
         "# Claims about dropout, tested",
         "",
         f"**{counts[REPRODUCED]} of {total} claims reproduced, {counts[REFUTED]} refuted, {counts[UNDECIDED]} "
-        f"undecided.** {counts['full']} ran in full.",
+        f"undecided.** {counts['full']} ran in full. A letter marks a claim that is tested in two ways.",
         "",
     ]
     if quick:
