@@ -11,7 +11,8 @@ FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
 ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "masks", "uncertainty", "cold_start", "memory")
 TUNING = ("tuners", "trial", "workers")
 PRICE = ("price", "widths")
-NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *ARTEFACTS, *TUNING)
+MODELS = ("own_models", "surgery")
+NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *MODELS, *ARTEFACTS, *TUNING)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,11 +48,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _measure(name):
-    from benchmarks import artefacts, attempts, loop, peers, price, training, tuning
+    from benchmarks import artefacts, attempts, loop, models, peers, price, training, tuning
 
     if name in FASHION:
         return training.fashion(name, FASHION[name])
     rooms = {"digits": training, "loop": loop, "attempts": attempts, "peers": peers}
+    rooms |= dict.fromkeys(MODELS, models)
     rooms |= dict.fromkeys(PRICE, price) | dict.fromkeys(TUNING, tuning) | dict.fromkeys(ARTEFACTS, artefacts)
     return getattr(rooms[name], name)()
 

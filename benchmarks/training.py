@@ -57,15 +57,15 @@ def fashion(model: str, train_size: int | None, rounds: int = 5) -> dict:
     dataset = data.load("fashion_mnist", train_size=train_size)
     ours, stock = (zoo.build(model, dataset.input_shape, dataset.classes, seed=1) for _ in range(2))
     epochs = fit(Engine(ours, Recipe(schedule="constant", warmup=0.0), dataset, 1), subset=0)
-    _compile(stock)
+    compile_stock(stock)
     next(epochs)
-    _fit_stock(stock, dataset, 1)
+    fit_stock(stock, dataset, 1)
     pairs = []
     for round_ in range(rounds):
         seconds = {}
         for name in ("ours", "stock") if round_ % 2 else ("stock", "ours"):
             started = time.perf_counter()
-            next(epochs) if name == "ours" else _fit_stock(stock, dataset, 1)
+            next(epochs) if name == "ours" else fit_stock(stock, dataset, 1)
             seconds[name] = time.perf_counter() - started
         pairs.append(seconds)
     ratios = sorted(pair["stock"] / pair["ours"] for pair in pairs)
@@ -95,11 +95,12 @@ def _ours(model, dataset, epochs, seed):
 
 def _stock(model, dataset, epochs, seed):
     keras.utils.set_random_seed(seed)
-    _compile(model)
-    return _fit_stock(model, dataset, epochs).history["val_accuracy"][-1]
+    compile_stock(model)
+    return fit_stock(model, dataset, epochs).history["val_accuracy"][-1]
 
 
-def _compile(model):
+def compile_stock(model: keras.Model) -> None:
+    """Compiles a model with logits for stock `fit`."""
     model.compile(
         keras.optimizers.Adam(1e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -107,7 +108,8 @@ def _compile(model):
     )
 
 
-def _fit_stock(model, dataset, epochs):
+def fit_stock(model: keras.Model, dataset: data.Dataset, epochs: int) -> keras.callbacks.History:
+    """Trains with stock `fit`, with validation."""
     return model.fit(
         dataset.train.x,
         dataset.train.y,

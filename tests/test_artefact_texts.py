@@ -71,6 +71,19 @@ def test_a_file_has_one_text_a_line(tmp_path):
     assert (names[0], texts) == ("first", ["first", "good", "", "ß bad"])
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_any_system_ends_them(end, tmp_path):
+    (tmp_path / "a.txt").write_bytes(f"good film{end}{end}bad film{end}".encode())
+    assert inputs.read_inputs([str(tmp_path / "a.txt")], TEXT)[1] == ["good film", "", "bad film"]
+
+
+def test_another_file_than_txt_has_to_be_named_as_a_file(tmp_path):
+    (tmp_path / "reviews.csv").write_text("good\nbad\n")
+    with pytest.raises(BadInput, match="give @"):
+        inputs.read_inputs([str(tmp_path / "reviews.csv")], TEXT)
+    assert inputs.read_inputs([f"@{tmp_path / 'reviews.csv'}"], TEXT)[1] == ["good", "bad"]
+
+
 def test_files_of_texts_that_cannot_be_read_are_refused(tmp_path, monkeypatch):
     for item in ("@none", "none.txt"):
         with pytest.raises(BadInput, match="there is no file 'none"):

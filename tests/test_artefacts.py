@@ -331,6 +331,14 @@ def text_run(folder, vocabulary):
     return folder
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_examples_of_any_number_of_channels_are_drawn(channels, tmp_path):
+    images = np.full((2, 6, 9, channels), 100, np.uint8)
+    rows = [{"label": "a", "predicted": "a", "probability": 0.9}] * 2
+    examples.draw(images, rows, tmp_path / "examples.png")
+    assert (tmp_path / "examples.png").stat().st_size > 500
+
+
 def test_without_a_name_an_export_takes_the_next_free_one(runs, tmp_path, capsys):
     first, second = (export.export(runs["mlp"], formats="keras", out=tmp_path) for _ in range(2))
     assert second.name == f"{first.name}-2"

@@ -10,6 +10,7 @@ from keras import layers
 from onnx import TensorProto, helper
 
 import zoo
+from zoo import cli
 from zoo.__main__ import main
 from zoo.artefacts import contract, locate, sums
 from zoo.errors import BadInput
@@ -137,7 +138,7 @@ def test_a_damaged_or_unreadable_file_is_refused(name, tmp_path, capsys):
     with pytest.raises(BadInput, match="cannot"):
         zoo.audit(given)
     with pytest.raises(SystemExit, match="2"):
-        main(["audit", given])
+        cli.run(lambda: main(["audit", given]))
     assert str(tmp_path) in capsys.readouterr().err
 
 

@@ -309,3 +309,68 @@ def test_an_artefact_names_the_origin_and_gives_logits(trained, file, tmp_path):
     x = data.load("digits").test.x[:10]
     expected = np.asarray(trained.model(x.astype("float32")))
     np.testing.assert_allclose(zoo.load(folder, runtime="onnx").predict(x).probabilities, expected, atol=1e-5)
+
+
+# === Weights of ImageNet ===
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """A small set of colour images."""
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    x = rng.integers(0, 100, (40, 32, 32, 3)) + 100 * y[:, None, None, None]
+    np.savez(tmp_path / "c.npz", x_train=x.astype("uint8"), y_train=y, x_test=x[:10].astype("uint8"), y_test=y[:10])
+    return data.load(str(tmp_path / "c.npz"))
+
+
+def test_weights_of_imagenet_are_below_a_head_that_is_fresh_by_the_seed(colours, monkeypatch):
+    """What Keras would fetch is made here: the same network without its head, with other weights."""
+    builder, built = keras.applications.MobileNet, []
+
+    def fetching(weights=None, include_top=True, **options):
+        model = builder(weights=None, include_top=include_top, **options)
+        if weights == "imagenet":
+            for layer in model.layers:
+                layer.set_weights([np.full_like(value, 0.25) for value in layer.get_weights()])
+            built.append(model)
+        return model
+
+    fetching.__module__, fetching.__name__ = builder.__module__, "MobileNet"
+    monkeypatch.setattr(keras.applications, "MobileNet", fetching)
+    surveyed = network.survey("applications/MobileNet", colours, weights="imagenet")
+    first, again, other = (surveyed.build(colours, surveyed.own, seed) for seed in (1, 1, 2))
+    *body, head = [layer for layer in first.layers if layer.weights]
+    assert len(body) == sum(bool(layer.weights) for layer in built[0].layers)
+    assert all((value == 0.25).all() for layer in body for value in layer.get_weights())
+    kernel = head.get_weights()[0]
+    assert np.array_equal(kernel, again.get_layer(head.name).get_weights()[0])
+    assert not np.array_equal(kernel, other.get_layer(head.name).get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("applications/MobileNet", {}, "add --download"),
+        ("file", {"download": True}, "fresh or keep"),
+        ("applications/MobileNet", {"download": True}, "3 channels"),
+    ],
+)
+def test_weights_of_imagenet_are_refused_where_they_cannot_be(model, options, message, file, tmp_path):
+    asked = file if model == "file" else model
+    with pytest.raises(BadInput, match=message):
+        trainers.train(model=asked, weights="imagenet", out=tmp_path / "run", **options, **SHORT)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_cannot_be_fetched_are_one_message(colours, monkeypatch):
+    def offline(weights=None, **options):
+        if weights == "imagenet":
+            raise Exception("URL fetch failure on https://example.org: no network")
+        return builder(weights=None, **options)
+
+    builder = keras.applications.MobileNet
+    offline.__module__, offline.__name__ = builder.__module__, "MobileNet"
+    monkeypatch.setattr(keras.applications, "MobileNet", offline)
+    with pytest.raises(BadInput, match="cannot get the ImageNet weights of MobileNet: URL fetch failure"):
+        network.survey("applications/MobileNet", colours, weights="imagenet")

@@ -46,6 +46,11 @@ def whose(
         return model if model is None else str(model)
     if options.get("settings"):
         raise BadInput(f"set must be left out for {model}, which has no configuration here; change its own code")
+    if given.get("weights") == "imagenet" and not where.get("download"):
+        raise BadInput(
+            "weights imagenet must be fetched, unless Keras has them already, got no --download; add --download, or "
+            "omit --weights imagenet"
+        )
     return survey(model, _loaded(options, where), say=say, **given)
 
 

@@ -45,7 +45,10 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options for a MODEL that is not one of the four."""
     group = parser.add_argument_group("a model of your own")
     group.add_argument(
-        "--weights", choices=WEIGHTS, help="fresh (default), or keep: every run starts from those of FILE.keras"
+        "--weights",
+        choices=WEIGHTS,
+        help="fresh (default); keep: every run starts from those of FILE.keras; imagenet: applications/NAME starts "
+        "from those that Keras fetches, below a fresh head (needs --download)",
     )
     group.add_argument(
         "--replace-head",

@@ -104,7 +104,8 @@ def search(
         placement: placement of the sites that are not tuned (default: none).
         scaling: `inverted` (default) or `original`.
         drop_schedule: how rates change during training (default `constant`).
-        weights: for a model that is not one of the four: `fresh` (default), or `keep` those of the file.
+        weights: for a model that is not one of the four: `fresh` (default), `keep` those of the file, or
+            `imagenet` for `applications/NAME`, with `download`.
         replace_head: for such a model: puts a new output layer for the classes of the data in place of the last.
         input_range: for such a model: what it expects of its pixels, `raw`, `0:1`, `-1:1`, `caffe` or `torch`.
         imports: for such a model: packages that register custom layers; their code is run.

@@ -112,7 +112,8 @@ def compare(
         seeds: Runs of each arm, with the seeds 0, 1, 2, ... (10).
         scaling: `inverted` (default) or `original`, for all arms.
         drop_schedule: How the rates of all arms change during training. Constant unless given.
-        weights: For a model that is not one of the four: `fresh` (default), or `keep` those of the file.
+        weights: For a model that is not one of the four: `fresh` (default), `keep` those of the file, or
+            `imagenet` for `applications/NAME`, with `download`.
         replace_head: For such a model: puts a new output layer for the classes of the data in place of the last.
         input_range: For such a model: what it expects of its pixels, `raw`, `0:1`, `-1:1`, `caffe` or `torch`.
         imports: For such a model: packages that register custom layers; their code is run.

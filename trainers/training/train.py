@@ -90,7 +90,8 @@ def train(
             exactly these sites; with `placement` they replace that placement's sites.
         scaling: `inverted` (default) or `original`.
         drop_schedule: How the rates change during training, as in `early:0.3`. Constant unless given.
-        weights: For a model that is not one of the four: `fresh` (default), or `keep` those of the file.
+        weights: For a model that is not one of the four: `fresh` (default), `keep` those of the file, or
+            `imagenet` for `applications/NAME`, with `download`.
         replace_head: For such a model: puts a new output layer for the classes of the data in place of the last.
         input_range: For such a model: what it expects of its pixels, `raw`, `0:1`, `-1:1`, `caffe` or `torch`.
         imports: For such a model: packages that register custom layers; their code is run.

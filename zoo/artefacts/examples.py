@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from zoo import files, metrics
+from zoo.data.images import displayed
 
 PICTURE = "examples.png"
 SHOWN = 12
@@ -61,8 +62,7 @@ def draw(images: np.ndarray, examples: Sequence[Mapping[str, Any]], path: str | 
     for ax in axes:
         ax.axis("off")
     for ax, image, row in zip(figure.axes, images, examples, strict=False):
-        grey = image.shape[-1] == 1
-        ax.imshow(image[..., 0] if grey else image[..., :3], cmap="gray", vmin=0, vmax=255)
+        ax.imshow(displayed(image), cmap="gray", vmin=0, vmax=255)
         right = row["label"] == row["predicted"]
         second = f"{100 * row['probability']:.0f} %" if right else f"not {_short(row['predicted'], 'label')}"
         title = f"{_short(row['label'], 'label')}\n{second}"

@@ -360,3 +360,19 @@ def _eight_bits(named, image, value_range):
     if value_range is None and image.mode != "F":
         value_range = (0, 65535)
     return as_pixels(named, values, value_range)
+
+
+def displayed(image: np.ndarray) -> np.ndarray:
+    """Returns an image as pictures show it: `(height, width)` for grey, or RGB, uint8.
+
+    Two or more than four channels are not colours, so their mean is shown; a fourth one (opacity) is left out.
+
+    Args:
+        image: pixels from 0 to 255, `(height, width, channels)`.
+
+    >>> displayed(np.full((4, 4, 2), 7.4)).shape, displayed(np.zeros((4, 4, 4))).shape
+    ((4, 4), (4, 4, 3))
+    """
+    channels = image.shape[-1]
+    shown = image[..., :3] if channels in (3, 4) else np.asarray(image, float).mean(-1)
+    return np.clip(np.rint(shown), 0, 255).astype(np.uint8)

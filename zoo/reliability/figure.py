@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from zoo.data.images import displayed
+
 DPI = 150
 SHOWN = 12  # images of each kind
 TITLES = {"inference": "inference (no dropout)", "mc": "Monte-Carlo dropout"}
@@ -228,7 +230,7 @@ def _images(panel, result, modes, examples, images):
                 continue
             row = rows[indices[k]]
             image = images[row["index"]]
-            ax.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image[..., :3], cmap="gray", vmin=0, vmax=255)
+            ax.imshow(displayed(image), cmap="gray", vmin=0, vmax=255)
             truth, predicted = (_short(result["classes"][row[key]], 11) for key in ("label", "predicted"))
             right = row["label"] == row["predicted"]
             text = f"{truth}\n{100 * row['probability']:.0f} %" if right else f"{truth}\nnot {predicted}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.data.dataset import Dataset
     from zoo.surgery.recognise import Recognised
 
-WEIGHTS = ("fresh", "keep")
+WEIGHTS = ("fresh", "keep", "imagenet")
 RANGES = ("raw", "0:1", "-1:1", "caffe", "torch")
 PLACEMENTS = ("own", "none", "everywhere", "default")
 _INPUTS = {"image": ("image", "float32"), "text": ("tokens", "int32"), "table": ("features", "float32")}
@@ -36,7 +36,8 @@ class Network:
 
     Attributes:
         model: MODEL, in full: the path of a `.keras` file, `applications/NAME` or `MODULE:FUNCTION`.
-        weights: `fresh`: by the seed of the run and the layers' own initialisers; `keep`: those of the file.
+        weights: `fresh`: by the seed of the run and the layers' own initialisers; `keep`: those of the file;
+            `imagenet`: those of `keras.applications`, below a fresh head.
         replace_head: whether a new output layer for the classes of the data replaces the last one.
         input_range: what an image model expects of its pixels, one of `RANGES`; None if it sees to that itself.
         imports: packages that register custom layers.
@@ -145,7 +146,11 @@ class Network:
         _check_fit(self.model, model, dataset)
         start = _start(self.model, model, dataset, self.input_range)
         with _Seeded(seed):
-            model = initialised(model, seed, start, self.weights == "fresh", self.replace_head)
+            model = initialised(model, seed, start, self.weights != "keep", self.replace_head)
+        if self.weights == "imagenet":
+            from zoo.surgery.opening import pretrain
+
+            pretrain(model, self.model)
         return logits_of(model, dataset.train.head(_SHOWN).x)
 
 
@@ -178,6 +183,13 @@ def survey(
     one_of("weights", weights, WEIGHTS)
     if weights == "keep" and not text.endswith(".keras"):
         raise BadInput(f"weights must be fresh for {model}, which has no weights, got keep; use a .keras file")
+    if weights == "imagenet" and not text.startswith("applications/"):
+        raise BadInput(f"weights must be fresh or keep for {model}, got imagenet; use applications/NAME")
+    if weights == "imagenet" and dataset.input_shape[-1:] != (3,):
+        raise BadInput(
+            f"weights must be fresh for {dataset.name}, whose examples have the shape {dataset.input_shape}, got "
+            "imagenet, whose images have 3 channels"
+        )
     if input_range is not None:
         one_of("input_range", input_range, RANGES)
         if dataset.kind != "image":

@@ -147,7 +147,54 @@ def _file(path):
     return model
 
 
+def pretrain(model: "keras.Model", text: str) -> None:
+    """Gives a network of `keras.applications` the weights of ImageNet, except its head.
+
+    Keras fetches them unless it has them already.
+
+    Args:
+        model: the network, with its own head, of images with 3 channels.
+        text: `applications/NAME`.
+
+    Raises:
+        BadInput: the weights cannot be fetched.
+    """
+    builder = _builder(text.removeprefix(_APPLICATIONS))
+    try:
+        source = builder(weights="imagenet", include_top=False)
+    except Exception as error:  # of the download, of the file, and of Keras
+        reason = str(error).strip().split("\n")[0][:300]
+        raise BadInput(
+            f"cannot get the ImageNet weights of {builder.__name__}: {reason}; omit --weights imagenet, or copy the "
+            "file to the folder models in Keras' folder, ~/.keras"
+        ) from error
+    pretrained, own = ([layer for layer in m.layers if layer.weights] for m in (source, model))
+    for layer, target in zip(pretrained, own, strict=False):
+        target.set_weights(layer.get_weights())
+
+
 def _application(name, shape, classes, say):
+    import keras
+
+    builder = _builder(name)
+    if len(shape) != 3:
+        raise BadInput(
+            f"input_shape must be (height, width, channels) for applications/{builder.__name__}, got {shape}"
+        )
+    mode = _PIXELS.get(builder.__module__.rpartition(".")[2])
+    smallest = _smallest(builder, shape, classes)
+    image = keras.Input(shape, name="image")
+    x = image
+    if smallest != shape:
+        say(f"images are enlarged to {smallest[0]}x{smallest[1]}, the smallest that {builder.__name__} takes")
+        x = keras.layers.Resizing(*smallest[:2], name="enlarge")(x)
+    x = preprocessed(x, mode)
+    network = _built(builder, smallest, classes, x)
+    return keras.Model(image, network.outputs[0], name=network.name)
+
+
+def _builder(name):
+    """Returns the function of `keras.applications` that builds a network, by its name in any case."""
     import keras
 
     builders = {n: getattr(keras.applications, n) for n in dir(keras.applications) if n[:1].isupper()}
@@ -158,19 +205,7 @@ def _application(name, shape, classes, say):
         close = difflib.get_close_matches(name, builders, n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise BadInput(f"model must be a network of keras.applications, got {name!r}{hint}")
-    builder = builders[match[0]]
-    if len(shape) != 3:
-        raise BadInput(f"input_shape must be (height, width, channels) for applications/{match[0]}, got {shape}")
-    mode = _PIXELS.get(builder.__module__.rpartition(".")[2])
-    smallest = _smallest(builder, shape, classes)
-    image = keras.Input(shape, name="image")
-    x = image
-    if smallest != shape:
-        say(f"images are enlarged to {smallest[0]}x{smallest[1]}, the smallest that {match[0]} takes")
-        x = keras.layers.Resizing(*smallest[:2], name="enlarge")(x)
-    x = preprocessed(x, mode)
-    network = _built(builder, smallest, classes, x)
-    return keras.Model(image, network.outputs[0], name=network.name)
+    return builders[match[0]]
 
 
 def _built(builder, shape, classes, x):

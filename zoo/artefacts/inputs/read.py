@@ -20,6 +20,7 @@ from zoo.data.options import DataOptions
 from zoo.errors import BadInput
 
 LARGEST = 2**30  # largest size of all inputs of a call in memory, in bytes
+_END = re.compile(r"\r\n|\r|\n")  # of a line, on any system
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -169,12 +170,17 @@ def _lines(item, room):
     named = item.removeprefix("@")
     whole = isinstance(item, WholeText)
     if named == item and not whole and not _names_a_text_file(item):
+        if not re.search(r"\s", item) and _is(Path.is_file, item):
+            raise BadInput(
+                f"INPUT must be a text, a .txt file or @FILE, got {item!r}, which is a file of another kind; give "
+                f"@{item} to predict each of its lines"
+            )
         return [item], [item]
     path = _existing(named)
     content = reading.read_text(path, room, "save it as UTF-8 with one text per line").removeprefix("\ufeff")
     if whole:
         return [str(item)], [content]
-    lines = [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
+    lines = _END.split(_END.sub("\n", content).removesuffix("\n"))
     if not content:
         raise BadInput(f"{path} must hold one text per line, got an empty file")
     return [f"{named}:{number}" for number in range(1, len(lines) + 1)], lines
