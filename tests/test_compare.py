@@ -97,6 +97,21 @@ def test_resume_keeps_finished_runs_and_takes_more_seeds(compared):
         trainers.compare(arms=ARMS, seeds=1, tune=tune, out=out, resume=True, quiet=True, **SMALL)
 
 
+def test_vary_split_gives_each_seed_its_own_split_which_its_arms_share(tmp_path):
+    summary = trainers.compare(arms=ARMS, seeds=2, workers=1, vary="split", out=tmp_path, quiet=True, **SMALL)
+    assert not summary["failed"]
+    configs = {path: json.loads(path.read_text())["data"] for path in tmp_path.glob("runs/*/*/*/config.json")}
+    assert len(configs) == 4
+    trained = {}
+    for path, data in configs.items():
+        trained.setdefault(path.parent.name, set()).add(data["fingerprint"]["train"])
+    assert {seed: len(hashes) for seed, hashes in trained.items()} == {"seed-0": 1, "seed-1": 1}
+    assert trained["seed-0"] != trained["seed-1"]
+    assert trainers.compare(out=tmp_path, resume=True, workers=1, quiet=True)["pairs"] == summary["pairs"]
+    with pytest.raises(BadInput, match="--vary must be"):
+        trainers.compare(vary="all", quiet=True)
+
+
 def test_one_failed_run_is_reported_and_the_others_go_on(compared, tmp_path):
     blocked = tmp_path / "out" / "runs" / "mlp" / "none"
     blocked.mkdir(parents=True)

@@ -108,7 +108,7 @@ def test_a_search_interrupted_in_a_trial_or_in_its_picture_resumes(tmp_path, mon
 def test_a_comparison_interrupted_while_it_reports_keeps_its_runs(tmp_path, monkeypatch, capsys):
     out = tmp_path / "comparison"
     with monkeypatch.context() as patch:
-        sent = interrupted_at(patch, compare._Progress, "phase", "writing the report", signal.SIGTERM)
+        sent = interrupted_at(patch, compare.Progress, "phase", "writing the report", signal.SIGTERM)
         code, _, err = carried_out(trainers.__main__.main, f"{COMPARE} --out {out}", capsys)
     assert sent
     assert code == 143

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-COMMANDS = ("train", "compare", "data", "search", "cluster", "importance")
+COMMANDS = ("train", "compare", "data", "claims", "search", "cluster", "importance")
 COMMANDS += ("list", "sites", "place", "audit", "export", "predict", "modes", "verify")
 USER = {Requirement(text).name.lower(): Requirement(text) for text in PROJECT["dependencies"]}
 DEVELOPER = {Requirement(text).name.lower(): Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]}

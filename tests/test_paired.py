@@ -185,7 +185,7 @@ def test_loss_and_calibration_error_have_the_same_statistics_inside():
     arms = (("none", A), ("x", B))
     rows = [row(arm, s, 3.0, loss=e / 10, ece=e) for arm, es in arms for s, e in enumerate(es)]
     summary = summarise(rows)
-    assert summary["pairs"][0]["test_ece"] == paired(A, B)
+    assert summary["pairs"][0]["test_ece"] == {**paired(A, B), "p_holm": paired(A, B)["p"]}  # of one pair
     assert summary["arms"]["x"]["test_loss"]["mean"] == pytest.approx(np.mean(B) / 10)
 
 

@@ -17,6 +17,7 @@ LIGHT += ["zoo.artefacts.predictions", "zoo.artefacts.runtimes.onnx", "zoo.artef
 LIGHT += ["trainers", "trainers.comparison.compare", "trainers.training.train", "trainers.options"]
 LIGHT += ["trainers.parallel.jobs", "trainers.__main__", "tuning", "tuning.session", "tuning.space", "tuning.request"]
 LIGHT += ["zoo.surgery.commands", "zoo.surgery.opening", "zoo.surgery.place"]
+LIGHT += ["trainers.claims.verdicts", "trainers.claims.running", "trainers.claims.wording"]
 LIGHT += ["tuning.service", "tuning.__main__", "tuning.dropout_zoo"]
 PRIVATE = r"keras\.src|\._keras_mask|\._flatten_layers|\._call_has_training_arg|\._functional\b|seed_generator_state"
 PRIVATE += r"|\._momentums|\._velocities|\._get_variable_index|\._standardize_inputs|\._nodes_by_depth|\._build_at_init"

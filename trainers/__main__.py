@@ -1,4 +1,4 @@
-"""`python -m trainers`: train, compare, data."""
+"""`python -m trainers`: train, compare, claims, data."""
 
 import argparse
 import sys
@@ -22,6 +22,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     compare = commands.add_parser("compare", help="compare placements over seeds")
     options.add_compare_options(compare)
     compare.set_defaults(call=_compare)
+    claims = commands.add_parser("claims", help="test what is said about dropout")
+    options.add_claims_commands(claims)
+    claims.set_defaults(call=_claims)
     data = commands.add_parser("data", help="list, describe and import data sets")
     options.add_data_commands(data)
     data.set_defaults(call=_data)
@@ -47,6 +50,27 @@ def _compare(arguments):
     for failure in summary["failed"]:
         print("failed: {model}/{arm} seed {seed}: {message}".format(**failure), file=sys.stderr)
     return 1 if summary["failed"] else 0
+
+
+def _claims(arguments):
+    from trainers.claims import wording
+
+    if arguments.action == "list":
+        from trainers.claims.verdicts import listing
+
+        claims = listing()
+        print_json({"claims": claims}) if arguments.json else print(wording.listed(claims))
+        return
+    if arguments.action == "run":
+        from trainers.claims.running import run as carry_out
+
+        verdicts = carry_out(**options.given(arguments, "action"))
+        print_json({"claims": verdicts}) if arguments.json else print(wording.verdicts(verdicts))
+        return
+    from trainers.claims.pages import write
+
+    written = write(**options.given(arguments, "action"))
+    print_json(written) if arguments.json else print(wording.summary(written))
 
 
 def _data(arguments):

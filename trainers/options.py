@@ -150,6 +150,11 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
     arms.add_argument(
         "--tuning-seeds", type=integer(1, MOST["seeds"]), metavar="N", help="seeds of each --tune combination (1)"
     )
+    arms.add_argument(
+        "--vary",
+        metavar="WHAT",
+        help="split: cut validation anew for each seed (nothing: weights, order and masks alone)",
+    )
     add_run_options(parser)
 
 
@@ -167,6 +172,30 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
     for action in (shown, idx):
         action.add_argument("--data-dir", metavar="DIR", help="folder of the TFDS data sets (default: TFDS_DATA_DIR)")
     for action in (shown, info, idx):
+        action.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def add_claims_commands(parser: argparse.ArgumentParser) -> None:
+    """Adds `claims list`, `claims run ID...` and `claims report`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    shown = actions.add_parser("list", help="list the claims, their sources and the rules for their verdicts")
+    run = actions.add_parser("run", help="run the experiments of claims; finished runs are kept and never repeated")
+    run.add_argument("ids", nargs="*", metavar="ID", help="id or number of a claim, as in bands or 20b")
+    run.add_argument("--all", dest="everything", action="store_true", help="every claim that can be run here (hours)")
+    run.add_argument("--quick", action="store_true", help="tiny runs, to see that it works; their verdict says nothing")
+    run.add_argument("--resume", action="store_true", help="continue what is in --out")
+    run.add_argument("--out", metavar="DIR", help="folder with a folder for each experiment (runs/claims)")
+    run.add_argument(
+        "--seeds", type=integer(1, MOST["seeds"]), metavar="N", help="stop after N seeds of each arm (all of them)"
+    )
+    run.add_argument("--workers", type=integer(1, MOST["workers"]), metavar="N", help="processes (one per core)")
+    run.add_argument("--backend", metavar="NAME", help=f"{', '.join(BACKENDS)}, as in compare")
+    run.add_argument("--scheduler", metavar="ADDRESS", help="the Dask scheduler, as in tcp://127.0.0.1:8786")
+    add_data_options(run)
+    report = actions.add_parser("report", help="write the pages from what is kept of the experiments")
+    report.add_argument("--out", metavar="DIR", help="the folder that `claims run` wrote (runs/claims)")
+    report.add_argument("--quick", action="store_true", help="of the runs of --quick")
+    for action in (shown, run, report):
         action.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 

@@ -32,7 +32,7 @@ from zoo.models import catalogue
 from zoo.placement.drop import Drop
 from zoo.placement.placement import Placement
 from zoo.reading import read_csv, read_json
-from zoo.schema import by_name, each, fields_of, real, record, require, whole
+from zoo.schema import by_name, each, fields_of, real, record, require, text, whole
 from zoo.surgery.network import Network
 
 RESULTS = ("model", "arm", "placement", "seed", "test_error", "test_loss", "test_ece", "best_epoch", "seconds")
@@ -40,6 +40,7 @@ CURVES = ("model", "arm", "seed", "epoch", "train_error", "val_error", "test_err
 ARMS = ("none", "default")
 CHOSEN = "chosen.json"  # of a comparison that tunes: what was chosen for each arm
 _AGAIN = "name another --out"
+VARIED = ("split",)  # what else seeds may vary
 TUNING_SEED = 1000  # a recipe is chosen on other seeds than those that are compared
 
 
@@ -82,6 +83,7 @@ def compare(
     label_column: str | None = None,
     tune: str | Iterable[str] | Mapping[str, Iterable[float]] | None = None,
     tuning_seeds: int | None = None,
+    vary: str | None = None,
     workers: int | None = None,
     backend: str = "loky",
     scheduler: str | None = None,
@@ -145,6 +147,9 @@ def compare(
             each arm the combination with the lowest validation error is chosen, on seeds that are
             not compared.
         tuning_seeds: Seeds of each combination of `tune` (1).
+        vary: `split` cuts the validation part anew for each seed, and the test part and the choice of
+            `train_size` examples where they are cut too; all arms of a seed share them. Nothing unless
+            given: seeds vary the initial weights, the order of the data and the masks.
         workers: Processes; they share the threads. One per core unless given.
         backend: `loky` for processes of this machine, or `dask` for the workers of a Dask cluster.
         scheduler: The address of the Dask scheduler. Every worker must see the folder `out`.
@@ -186,6 +191,7 @@ def compare(
     before = _earlier(out) if resume else {}
     seeds, tuning_seeds = seeds or before.get("seeds", 10), tuning_seeds or before.get("tuning_seeds", 1)
     tune = before.get("tune", {}) if tune is None else _candidates(tune)
+    vary = before.get("vary") if vary is None else one_of("--vary", vary, VARIED)
     _check_seeds(tune, seeds)
     where = {"data_dir": data_dir, "download": download}
     own = {"weights": weights, "replace_head": replace_head, "input_range": input_range, "imports": imports}
@@ -200,14 +206,15 @@ def compare(
         "tune": tune,
         "tuning_seeds": tuning_seeds,
         "plans": {f"{model}/{arm}": plan.to_json() for (model, arm), plan in plans.items()},
+        **({"vary": vary} if vary else {}),
     }
     dataset = next(iter(plans.values())).data.dataset
-    with _Progress(quiet) as progress, opened(backend, scheduler, workers, threads) as crew:
+    with Progress(quiet) as progress, opened(backend, scheduler, workers, threads) as crew:
         crew.check_data(dataset, where)
         out = out or free_name(Path("runs") / f"compare-{'-'.join(dataset.split('/')[-2:])}")
         with claimed(out, resume, kind="comparison"):
             _check_same(out, request, before)
-            sweep = _Sweep(crew.shared(out), crew, where, progress)
+            sweep = Sweep(crew.shared(out), crew, where, progress, vary)
             write_json(out / "compare.json", request)
             try:
                 if tune:
@@ -227,7 +234,8 @@ _REQUEST = record(
         "tune": by_name(each(real())),
         "tuning_seeds": whole(1, MOST["seeds"]),
         "plans": by_name(lambda name, value: Plan.from_json(value)),
-    }
+    },
+    {"vary": text},
 )
 
 
@@ -389,7 +397,7 @@ def _check_same(out, request, before):
         )
 
 
-class _Progress:
+class Progress:
     """The live line of a comparison: finished runs, what is running, and the time left.
 
     What is running is read from the run folders, so that it is known for any backend.
@@ -490,10 +498,19 @@ def _score(figures, seeds):
     return [fmean(column) for column in zip(*figures, strict=True)]
 
 
-class _Sweep:
-    """The runs of one comparison, in one folder."""
+class Sweep:
+    """The runs of one comparison, in one folder.
 
-    def __init__(self, out, crew, where, progress):
+    Args:
+        out: The folder.
+        crew: What carries out the runs, of `trainers.parallel.backends.opened`.
+        where: `data_dir` and `download`.
+        progress: The live line.
+        vary: What else the seeds vary: None or `split`.
+    """
+
+    def __init__(self, out, crew, where, progress, vary=None):
+        self._vary = vary
         self._out, self._crew, self._where, self._progress = out, crew, where, progress
         self._id = uuid.uuid4().hex
         self._failed, self._begun, self._said = [], time.monotonic(), False
@@ -520,7 +537,7 @@ class _Sweep:
         table = Table(self._out / "tuning.csv", ("model", "arm", *tune, "seed", "val_error", "val_loss"))
         table.start()
         scores = {}
-        for outcome in self._carry_out(jobs, "tuning runs"):
+        for outcome in self._carry_out(jobs, "tuning runs", expected=self._expected()):
             model, arm, values = labels[outcome.job.folder]
             if outcome.metrics:
                 row = {"val_error": outcome.metrics["val_error"], "val_loss": outcome.metrics["val_loss"]}
@@ -550,13 +567,23 @@ class _Sweep:
         self._curves = Table(self._out / "curves.csv", CURVES)
         self._results.start()
         self._curves.start()
-        for outcome in self._carry_out(jobs, "runs", track_test=True):
+        for outcome in self._carry_out(jobs, "runs", track_test=True, expected=self._expected()):
             if outcome.metrics:
                 job = outcome.job
                 key = {"model": job.model, "arm": job.arm, "seed": job.seed}
                 self._results.append({**outcome.metrics, **key, "placement": placements[job.model, job.arm]})
                 for row in runs.read_history(job.folder):
                     self._curves.append({**row, **key})
+
+    def finish(self, plans, keys, **options):
+        """Carries out the runs `keys`, each (model, arm, seed); yields their outcomes. `options` are those of `run`."""
+        jobs = [self._job("runs", plans[model, arm], model, arm, seed) for model, arm, seed in keys]
+        yield from self._carry_out(jobs, "runs", **options)
+
+    @property
+    def failed(self):
+        """The runs that failed: dictionaries of `model`, `arm`, `seed` and `message`."""
+        return list(self._failed)
 
     def report(self, plans):
         """Writes `summary.json`, the picture and the page; returns the summary."""
@@ -575,7 +602,7 @@ class _Sweep:
         return {
             "dataset": any_plan.data.dataset,
             "sizes": config["data"]["sizes"],
-            "about": _about(config["data"]),
+            "about": _about(config["data"]) + (" Each seed has its own split." if self._vary else ""),
             "data": {key: config["data"].get(key) for key in ("labels", "sizes", "fingerprint")},
             "labels": config["data"].get("labels") or [],
             "class_errors": {"/".join(key): self._class_errors(*key) for key in plans},
@@ -607,7 +634,8 @@ class _Sweep:
         return [values[key] for values in metrics if values and values.get(key)]
 
     def _job(self, kind, plan, model, arm, seed, values=None):
-        plan = Plan.make(plan, seed=seed, **(values or {}))
+        split = {"split_seed": seed} if self._vary else {}
+        plan = Plan.make(plan, seed=seed, **split, **(values or {}))
         return Job(model, arm, seed, plan.to_json(), str(self._out / kind / model / arm / f"seed-{seed}"))
 
     def _carry_out(self, jobs, what, **options):
@@ -625,7 +653,7 @@ class _Sweep:
             self._progress.say(f"{len(waiting)} {what} in {workers} process{'' if workers == 1 else 'es'}: {self._out}")
         yield from finished
         self._progress.begin(what, waiting, workers, len(finished))
-        options |= {"keep_checkpoint": False, "expected": self._data(), "sweep": self._id}
+        options |= {"keep_checkpoint": False, "sweep": self._id}
         for outcome in self._crew.carry_out(waiting, **self._where, **options):
             if isinstance(outcome.refused, OtherData):  # so would the other runs be
                 raise outcome.refused
@@ -636,6 +664,10 @@ class _Sweep:
         """The data of this comparison: the entry `data` of the first run that has loaded them, None before."""
         searched = runs.data_of(self._out.parent, "trials") if (self._out.parent / "search.json").exists() else None
         return searched or runs.data_of(self._out, "runs", "tuning")
+
+    def _expected(self):
+        """What the data of the next runs must be; None where each seed has its own."""
+        return None if self._vary else self._data()
 
     def _say_sizes(self):
         """Says once what the data set holds, as soon as a run has loaded it."""

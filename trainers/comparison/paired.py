@@ -5,20 +5,23 @@ variance of zero) is None, not NaN, so that the result is valid JSON. Errors and
 errors are in per cent, losses in nats.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
 
 from zoo.checks import number
 from zoo.errors import BadInput
 
 MEASURES = ("test_error", "test_loss", "test_ece")
 LEVEL = 0.95
+POWER = 0.8  # of the smallest difference that an experiment is said to detect
 RESAMPLES = 9999
 # Equal differences of decimal fractions may differ in the last bits.
 _SAME = 1e-9
+_QUANTILES = (np.arange(1000) + 0.5) / 1000
 
 
 def describe(values: Sequence[float]) -> dict:
@@ -110,6 +113,151 @@ def pitman_morgan(a: Sequence[float], b: Sequence[float]) -> tuple:
     return ratio, float(stats.pearsonr(b + a, b - a).pvalue)
 
 
+def t_test(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Returns the two-sided p value of the paired t test of mean(b - a) = 0; None as in `t_interval`.
+
+    >>> round(t_test([3.0, 4.0, 5.0], [2.0, 3.5, 3.5]), 3)
+    0.074
+    """
+    a, b = _floats(a), _floats(b)
+    if a.size < 2 or _constant(b - a, a, b):
+        return None
+    return float(stats.ttest_rel(b, a).pvalue)
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """Returns p values corrected for the number of comparisons; None stays None and does not count.
+
+    The chance that any true null hypothesis is rejected stays below the level (Holm 1979, "A simple
+    sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6:65-70).
+
+    >>> [round(value, 3) for value in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    known = sorted((value, place) for place, value in enumerate(p) if value is not None)
+    corrected, largest = list(p), 0.0
+    for rank, (value, place) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * value))
+        corrected[place] = largest
+    return corrected
+
+
+def probability_better(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> tuple:
+    """Returns the share of pairs in which `b` is lower than `a`, and its exact interval (Clopper & Pearson 1934).
+
+    It estimates the probability that the next run of `b` is better than that of `a` with the same seed
+    (Bouthillier et al. 2021, "Accounting for variance in machine learning benchmarks", section 3). Equal
+    values count half. With them the interval is that of both roundings of the count, so it is wide enough.
+
+    >>> [round(value, 3) for value in probability_better([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])]
+    [1.0, 0.292, 1.0]
+    """
+    a, b = _floats(a), _floats(b)
+    if not a.size:
+        return None, None, None
+    wins = float((b < a).sum() + 0.5 * (b == a).sum())
+    low, high = (
+        stats.binomtest(int(round_(wins)), a.size).proportion_ci(level, method="exact")
+        for round_ in (math.floor, math.ceil)
+    )
+    return wins / a.size, float(low.low), float(high.high)
+
+
+def power(difference: float, sd: float, n: int, level: float = LEVEL) -> float:
+    """Returns the probability that a paired t test with `n` pairs finds a mean difference.
+
+    Args:
+        difference: The true mean difference.
+        sd: The standard deviation of the differences.
+        n: The number of pairs.
+        level: 1 minus the level of the test.
+
+    >>> round(power(1.0, 1.0, 10), 3)
+    0.803
+    """
+    # The mean of both tails over the quantiles of the estimated spread: SciPy's noncentral t fails for large shifts.
+    shift, spread = abs(difference) / sd * math.sqrt(n), _spread(n, level)
+    return float(np.mean(special.ndtr(shift - spread) + special.ndtr(-shift - spread)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _spread(n, level):
+    """What a mean must exceed to be found, in true standard errors: its quantiles over experiments."""
+    estimated = np.sqrt(stats.chi2.ppf(_QUANTILES, n - 1) / (n - 1))
+    return float(stats.t.ppf((1 + level) / 2, n - 1)) * estimated
+
+
+@functools.lru_cache(maxsize=1024)
+def _effect(n, level, wanted):
+    """The smallest difference, in standard deviations, that n pairs find with probability `wanted`."""
+    return float(optimize.brentq(lambda effect: power(effect, 1.0, n, level) - wanted, 1e-6, 1e3))
+
+
+def detectable(a: Sequence[float], b: Sequence[float], level: float = LEVEL, wanted: float = POWER) -> float | None:
+    """Returns the smallest true difference that so many pairs find with probability `wanted`, at their spread.
+
+    None as in `t_interval`.
+
+    >>> round(detectable([3.0, 4.0, 5.0], [2.0, 3.5, 3.5]), 2)
+    1.63
+    """
+    a, b = _floats(a), _floats(b)
+    if a.size < 2 or _constant(b - a, a, b):
+        return None
+    return float((b - a).std(ddof=1)) * _effect(a.size, level, wanted)
+
+
+def pairs_needed(difference: float, sd: float, level: float = LEVEL, wanted: float = POWER) -> int | None:
+    """Returns how many pairs find a true mean difference with probability `wanted`; None if more than 100,000.
+
+    >>> pairs_needed(1.0, 1.0), pairs_needed(0.0, 1.0)
+    (10, None)
+    """
+    most = 100_000
+    if not difference or power(difference, sd, most, level) < wanted:
+        return None
+    few, enough = 1, most
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if power(difference, sd, middle, level) >= wanted else (middle, enough)
+    return enough
+
+
+def crossed_interval(differences: np.ndarray, level: float = LEVEL) -> tuple:
+    """Returns the interval of a mean difference over other seeds and other test examples, and its p value.
+
+    All seeds are tested on the same examples, so that a mean over both varies with both: the variance is
+    that of a two-way layout with random rows and columns, (MS_seeds + MS_examples - MS_rest) / (seeds x
+    examples), never less than that of either alone (Owen 2007, "The pigeonhole bootstrap", Annals of
+    Applied Statistics 1:386-411, section 3). Student's t with seeds - 1 degrees of freedom is cautious.
+
+    Args:
+        differences: Of each seed and test example, `(seeds, examples)`: -1, 0 or 1 for errors.
+        level: The level of the interval.
+
+    Returns:
+        `(low, high, p)`; `(None, None, None)` with fewer than two seeds or examples, or if nothing varies.
+
+    >>> rng = np.random.default_rng(0)
+    >>> low, high, p = crossed_interval(rng.normal(size=(10, 500)) - 0.2)
+    >>> low < -0.2 < high < 0, p < 0.01
+    (True, True)
+    """
+    d = np.asarray(differences, dtype=float)
+    if d.ndim != 2 or min(d.shape) < 2 or not np.ptp(d):
+        return None, None, None
+    seeds, examples = d.shape
+    mean, of_seed, of_example = d.mean(), d.mean(axis=1), d.mean(axis=0)
+    ms_seed = examples * of_seed.var(ddof=1)
+    ms_example = seeds * of_example.var(ddof=1)
+    rest = d - of_seed[:, None] - of_example + mean
+    ms_rest = (rest**2).sum() / ((seeds - 1) * (examples - 1))
+    error = math.sqrt(max(ms_seed + ms_example - ms_rest, ms_seed, ms_example) / d.size)
+    half = float(stats.t.ppf((1 + level) / 2, seeds - 1)) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, seeds - 1))
+    return float(mean - half), float(mean + half), p
+
+
 def paired(a: Sequence[float], b: Sequence[float], level: float = LEVEL, seed: int = 0) -> dict:
     """Compares two arms whose i-th values come from the same seed.
 
@@ -124,8 +272,10 @@ def paired(a: Sequence[float], b: Sequence[float], level: float = LEVEL, seed: i
     Returns:
         A dictionary of `n`, `difference` = mean(b - a), its t interval `low` and `high`, the bootstrap
         interval `bootstrap_low` and `bootstrap_high` (all in the unit of the values),
-        `variance_ratio` = var(b) / var(a), `variance_p` (Pitman-Morgan) and `level`. Statistics that
-        do not exist are None.
+        `variance_ratio` = var(b) / var(a), `variance_p` (Pitman-Morgan), `p` (paired t test), `better`
+        with `better_low` and `better_high` (`probability_better`), `detectable` (the smallest difference
+        that so many pairs find with a probability of 80 %) and `level`. Statistics that do not exist are
+        None.
 
     Raises:
         BadInput: The lengths differ, or `level` is not between 0 and 1.
@@ -152,6 +302,9 @@ def paired(a: Sequence[float], b: Sequence[float], level: float = LEVEL, seed: i
         "bootstrap_high": bootstrap_high,
         "variance_ratio": ratio,
         "variance_p": p,
+        "p": t_test(a, b),
+        **dict(zip(("better", "better_low", "better_high"), probability_better(a, b, level), strict=True)),
+        "detectable": detectable(a, b, level),
         "level": level,
     }
 
@@ -165,13 +318,14 @@ def summarise(rows: list[dict], order: Sequence[str] = ()) -> dict:
                           "test_loss": {n, mean, sd, excluded},   <- nats
                           "test_ece":  {n, mean, sd, excluded}}}, <- per cent
          "pairs": [{a, b, n, difference, low, high, bootstrap_low, bootstrap_high,
-                    variance_ratio, variance_p, level,            <- test error, points
+                    variance_ratio, variance_p, p, p_holm, better, better_low, better_high,
+                    detectable, level,                            <- test error, points
                     "test_loss": {n, difference, ...}, "test_ece": {n, difference, ...}}]}
 
     `a` is the control, which is the first arm in the order of `by_arm`. `difference` is mean(b - a):
-    it is negative if `b` is better. Pairs consist of the seeds that both arms have. With several
-    models, arms are called "model/arm", and pairs stay within a model. Of two rows of the same model,
-    arm and seed the later one counts.
+    it is negative if `b` is better. `p_holm` is `p` corrected for the number of pairs. Pairs consist
+    of the seeds that both arms have. With several models, arms are called "model/arm", and pairs
+    stay within a model. Of two rows of the same model, arm and seed the later one counts.
 
     Raises:
         BadInput: A row lacks a column.
@@ -201,6 +355,10 @@ def summarise(rows: list[dict], order: Sequence[str] = ()) -> dict:
             )
         )
         summary["pairs"].append({"a": control, "b": name, **pair})
+    for measure in MEASURES:
+        values = [pair if measure == MEASURES[0] else pair[measure] for pair in summary["pairs"]]
+        for value, corrected in zip(values, holm([value["p"] for value in values]), strict=True):
+            value["p_holm"] = corrected
     return summary
 
 

@@ -10,6 +10,7 @@ from jinja2 import Environment
 from trainers.comparison import figures, paired
 from trainers.comparison.wording import (
     WORDS,
+    evidence_grid,
     headline,
     mean_sd,
     notes,
@@ -112,7 +113,7 @@ def _context(summary: dict, arms: dict, meta: dict, pictures: dict) -> dict:
         "models": list(dict.fromkeys(model for model, _ in arms.values())),
         "standard_error": _standard_error(control, (meta.get("sizes") or {}).get("test")),
         "words": WORDS,
-        **{f.__name__: f for f in (mean_sd, number, pair_grid, sentence, sentences, too_few)},
+        **{f.__name__: f for f in (evidence_grid, mean_sd, number, pair_grid, sentence, sentences, too_few)},
     }
 
 

@@ -139,7 +139,8 @@ def notes(summary: dict) -> list[str]:
         chance = min(1.0, count * (1 - paired.LEVEL))
         texts.append(
             f"There are {count} comparisons, each with its own interval. If dropout had no effect at all, "
-            f"at least one interval would still exclude zero with a probability of up to {100 * chance:.0f} %."
+            f"at least one interval would still exclude zero with a probability of up to {100 * chance:.0f} %. "
+            "The p values are corrected for that (Holm)."
         )
     for name, arm in summary["arms"].items():
         if excluded := max(measured(arm, key)["excluded"] for key in MEASURES):
@@ -174,9 +175,8 @@ def table(summary: dict) -> str:
     for pair in summary["pairs"]:
         # With several pairs only the first sentence is printed; the page has all of them.
         lines = sentences(pair) if len(summary["pairs"]) == 1 else [sentence(pair)]
-        parts.append(
-            "\n".join([f"{pair['b']} minus {pair['a']}", _grid(*pair_grid(pair)), *(f"- {text}" for text in lines)])
-        )
+        grids = [_grid(*grid) for grid in (pair_grid(pair), evidence_grid(pair)) if grid[1]]
+        parts.append("\n".join([f"{pair['b']} minus {pair['a']}", *grids, *(f"- {text}" for text in lines)]))
     return "\n\n".join([*parts, *notes(summary)])
 
 
@@ -194,9 +194,33 @@ def pair_grid(pair: dict) -> tuple[list[str], list[list[str]]]:
         ends = (("low", "high"), ("bootstrap_low", "bootstrap_high"))
         t, bootstrap = (_interval(values[low], values[high], decimals) for low, high in ends)
         p = DASH if values["variance_p"] is None else p_value(values["variance_p"])[2:].removeprefix("= ")
-        ratio = number(values["variance_ratio"])
-        rows.append([WORDS[key][2], number(values["difference"], decimals), t, bootstrap, ratio, p])
+        rows.append(
+            [WORDS[key][2], number(values["difference"], decimals), t, bootstrap, number(values["variance_ratio"]), p]
+        )
     return ["", "difference", "95 % interval", "bootstrap", "var. ratio", "p"], rows
+
+
+def evidence_grid(pair: dict) -> tuple[list[str], list[list[str]]]:
+    """Returns the headings and rows of a pair's second table: how sure its differences are.
+
+    The columns are the p value of the paired t test with Holm's correction for the number of pairs, the
+    probability that a run of the arm is better than that of the control, and the smallest difference that so
+    many seeds detect. There are no rows with fewer than five seeds.
+    """
+    rows = []
+    for key in () if too_few(pair) else MEASURES:
+        values, decimals = measured(pair, key), WORDS[key][3]
+        holm = values.get("p_holm")
+        rows.append(
+            [
+                WORDS[key][2],
+                DASH if holm is None else p_value(holm)[2:].removeprefix("= "),
+                number(values.get("better")),
+                _interval(values.get("better_low"), values.get("better_high"), 2),
+                number(values.get("detectable"), decimals),
+            ]
+        )
+    return ["", "p (t, Holm)", "P(better)", "95 % interval", "detectable"], rows
 
 
 def number(value: float | None, decimals: int = 2) -> str:

@@ -63,7 +63,7 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
         end_with(parent)
     try:
         with claimed(job.folder, resume=True, patience=PATIENCE if parent else LONG):
-            metrics = run(Plan.from_json(job.plan), job.folder, threads=threads, quiet=True, load=_load, **options)
+            metrics = run(Plan.from_json(job.plan), job.folder, threads=threads, quiet=True, load=loaded, **options)
         return Outcome(job, metrics)
     except (BadInput, RunFailed) as error:
         return Outcome(job, None, str(error), error if isinstance(error, CannotWrite | OtherData) else None)
@@ -109,7 +109,8 @@ def _begin(sweep, last=[None]):  # noqa: B006 - remembers the sweep of the last 
 _loaded = {}  # the data set of the last job, which the next one most likely uses too
 
 
-def _load(name, **options):
+def loaded(name: str, **options: object) -> object:
+    """Returns the data set `name`; that of the last call without reading it again. See `zoo.data.load`."""
     from zoo import data
 
     key = (name, tuple(sorted(options.items())))
