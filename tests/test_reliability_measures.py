@@ -227,3 +227,16 @@ def test_a_paired_difference_of_equal_measures_is_exactly_0():
     measure = mean_of(RNG.random(50))
     draws = Bootstrap(50, 100)
     assert (draws.estimate(measure) - draws.estimate(measure)).figure() == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_risk_of_one_example_is_0_or_100(wrong):
+    figures = selective.RiskCoverage(np.array([0.3]), np.array([wrong])).measures(np.ones((1, 1)))
+    for name in ("aurc", "error_at_5", "error_at_10", "error_at_20"):
+        assert figures[name][0] == pytest.approx(100.0 * wrong, abs=1e-6)
+
+
+def test_no_temperature_changes_a_class_of_a_degenerate_case(case):
+    _, log_p, _ = case
+    for temperature in (0.1, 3.0):
+        assert np.array_equal(calibration.scaled(log_p, temperature).argmax(1), log_p.argmax(1))

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shlex
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import zoo
+from zoo import cli
 from zoo.__main__ import main
 from zoo.data import load_foreign
 from zoo.data.images import fitted, read_image
@@ -81,14 +83,26 @@ def test_a_model_file_and_an_artefact_are_measured_and_full_folders_refused(arte
         assert "coverage must be" in capsys.readouterr().err
 
 
-def test_a_run_that_fails_leaves_no_result(runs, tmp_path, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("where", ["zoo.files.Table.start", "matplotlib.figure.Figure.savefig", "zoo.files.write_json"])
+@pytest.mark.parametrize("stopped", ["full disk", "Ctrl-C"])
+def test_a_command_that_is_stopped_leaves_nothing_and_says_how_to_run_it_again(
+    runs, tmp_path, monkeypatch, capsys, where, stopped
+):
+    def fails(*args, **kwargs):
+        raise OSError(28, "No space left on device") if stopped == "full disk" else KeyboardInterrupt
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
-    with pytest.raises(zoo.RunFailed, match="No space left"):
-        main(["uncertainty", str(runs["mlp"]), *QUICK, "--out", str(tmp_path / "a")])
-    assert not (tmp_path / "a" / report.JSON).exists()
+    words = ["uncertainty", str(runs["mlp"]), *QUICK, "--out", str(tmp_path / "a")]
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fails)
+        with pytest.raises(SystemExit) as end:
+            cli.run(lambda: main(words))
+    assert end.value.code == (2 if stopped == "full disk" else 130)
+    assert list(tmp_path.iterdir()) == []
+    message = capsys.readouterr().err
+    assert ("No space left" in message) == (stopped == "full disk")
+    command = shlex.split(message.strip().splitlines()[-1])
+    assert command == ["python", "-m", "zoo", *words]
+    assert "Traceback" not in message
 
 
 # === Foreign data in the form of the model's ===

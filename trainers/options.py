@@ -202,7 +202,9 @@ def add_claims_commands(parser: argparse.ArgumentParser) -> None:
 def given(arguments: argparse.Namespace, *without: str) -> dict:
     """Returns the typed options as keyword arguments, except those in `without`; `--set` becomes `settings`."""
     options = {
-        k: v for k, v in vars(arguments).items() if v is not None and k not in (*without, "command", "call", "json")
+        k: v
+        for k, v in vars(arguments).items()
+        if v is not None and k not in (*without, "command", "call", "json", "line")
     }
     if "set" in options:
         options["settings"] = settings(options.pop("set"))

@@ -351,6 +351,17 @@ def _add_uncertainty(commands):
 
 
 def _uncertainty(arguments):
+    from zoo.errors import CannotWrite
+
+    try:
+        _measure(arguments)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted, nothing was written; run it again with\n  {arguments.line}") from None
+    except CannotWrite as error:
+        raise CannotWrite(f"{error}, then run it again with\n  {arguments.line}") from error
+
+
+def _measure(arguments):
     from zoo import data, files
     from zoo.artefacts import locate
     from zoo.reliability import report

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import re
+import shlex
 import sys
 import types
 import typing
@@ -34,7 +35,8 @@ def dispatch(argv: list[str] | None, prog: str, description: str, *groups: Calla
         prog: name of the command.
         description: first line of its help.
         *groups: functions that add sub-commands to argparse's sub-parsers. Each sub-command sets `call`
-            to a function of the parsed arguments. Only that function imports TensorFlow.
+            to a function of the parsed arguments, which have the command line itself as `line`. Only that
+            function imports TensorFlow.
 
     Returns:
         The exit code; None is 0.
@@ -44,6 +46,7 @@ def dispatch(argv: list[str] | None, prog: str, description: str, *groups: Calla
     for add_commands in groups:
         add_commands(commands)
     arguments = parser.parse_args(argv)
+    arguments.line = shlex.join([*prog.split(), *(sys.argv[1:] if argv is None else argv)])
     return arguments.call(arguments)
 
 

@@ -1,11 +1,13 @@
 """The result of `zoo.uncertainty` as files, and as text for a terminal."""
 
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import files
-from zoo.errors import BadInput, RunFailed
+from zoo import files, interrupts
+from zoo.errors import BadInput, CannotWrite
 from zoo.reliability.selective import SHARES
 
 if TYPE_CHECKING:
@@ -48,21 +50,32 @@ def check_new(folder: str | Path) -> Path:
 def write(result: "UncertaintyResult", folder: str | Path) -> tuple[Path, ...]:
     """Writes `uncertainty.json`, `uncertainty.png` and `per_example.csv` into a new folder, and returns their paths.
 
+    All of them are there at the end, or none.
+
     Raises:
         BadInput: the folder is not empty.
-        RunFailed: a file cannot be written.
+        CannotWrite: a file cannot be written.
     """
     from zoo.reliability.figure import DPI
 
     folder = check_new(folder)
+    place = folder.absolute()
+    unfinished = place.with_name(f".{place.name}.{os.getpid()}")
+    names = (TABLE, PICTURE, JSON)  # the last one makes a folder complete
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFailed(f"cannot create {folder}: {error.strerror or error}; choose another --out") from error
-    files.Table(folder / TABLE, COLUMNS).start(result.examples)
-    with files.replacing(folder / PICTURE) as path:
-        result.figure().savefig(path, format="png", dpi=DPI)
-    files.write_json(folder / JSON, result)  # last, so that a folder that has it is complete
+        unfinished.mkdir(parents=True)
+        files.Table(unfinished / TABLE, COLUMNS).start(result.examples)
+        result.figure().savefig(unfinished / PICTURE, format="png", dpi=DPI)
+        files.write_json(unfinished / JSON, result)
+        with interrupts.whole():
+            place.mkdir(exist_ok=True)
+            for name in names:
+                os.replace(unfinished / name, place / name)
+    except (OSError, CannotWrite) as error:
+        why = files.refused(error) or f"{getattr(error, 'strerror', None) or error}; choose another --out"
+        raise CannotWrite(f"cannot write {folder}: {why}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return folder / JSON, folder / PICTURE, folder / TABLE
 
 
