@@ -57,8 +57,9 @@ def whose(
 def kind_of_data(options: Mapping[str, Any], where: Mapping[str, Any]) -> str:
     """Returns the kind of the data set, `image`, `text` or `table`, which it is read for; arguments as in `whose`.
 
-    >>> kind_of_data({"dataset": "digits"}, {})
-    'image'
+    Examples:
+        >>> kind_of_data({"dataset": "digits"}, {})
+        'image'
     """
     return _loaded(options, where).kind
 

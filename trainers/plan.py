@@ -60,8 +60,9 @@ class Plan:
         Raises:
             BadInput: An option is unknown or out of range, or the options contradict each other.
 
-        >>> str(Plan.make(model="cnn", drop=["conv=0.1:spatial"]).placement)
-        'conv=0.1:spatial'
+        Examples:
+            >>> str(Plan.make(model="cnn", drop=["conv=0.1:spatial"]).placement)
+            'conv=0.1:spatial'
         """
         given = {key: value for key, value in options.items() if value is not None}
         if "from_" in given:
@@ -109,8 +110,9 @@ class Plan:
 
         Token ids have no site `input`, so the placement `everywhere` has it for images alone.
 
-        >>> str(Plan.make(model="transformer", placement="everywhere").over("text").placement)[:13]
-        'embedding=0.2'
+        Examples:
+            >>> str(Plan.make(model="transformer", placement="everywhere").over("text").placement)[:13]
+            'embedding=0.2'
         """
         if self.network:
             return self
@@ -277,8 +279,9 @@ def recipe_note(placement: object) -> str | None:
 def settings_of(given: str | Iterable[str] | Mapping | None) -> dict | None:
     """Returns model settings given as a mapping, `KEY=VALUE`, or a list of those, as a dictionary; None if not given.
 
-    >>> settings_of("hidden=64/32")
-    {'hidden': '64/32'}
+    Examples:
+        >>> settings_of("hidden=64/32")
+        {'hidden': '64/32'}
     """
     if given is None or isinstance(given, Mapping):
         return None if given is None else dict(checks.mapping("set", given))
@@ -288,8 +291,9 @@ def settings_of(given: str | Iterable[str] | Mapping | None) -> dict | None:
 def alias(name: str, value: _Value | None, other_name: str, other: _Value | None) -> _Value | None:
     """Returns the one of two values that is not None. Raises `BadInput` if both are given.
 
-    >>> alias("model", None, "models", ["mlp"])
-    ['mlp']
+    Examples:
+        >>> alias("model", None, "models", ["mlp"])
+        ['mlp']
     """
     if value is not None and other is not None:
         raise BadInput(f"{name} must be given once, got {name} and its alias {other_name}; leave out {other_name}")

@@ -42,8 +42,9 @@ class Recipe:
     Raises:
         BadInput: A value is out of range. `BadInput` is a `ValueError`.
 
-    >>> Recipe(epochs=10, learning_rate=3e-4).batch_size
-    128
+    Examples:
+        >>> Recipe(epochs=10, learning_rate=3e-4).batch_size
+        128
     """
 
     epochs: int = fields.whole(50, "passes over the training set", maximum=MOST["epochs"])

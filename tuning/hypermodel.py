@@ -39,8 +39,9 @@ class HyperModel(keras_tuner.HyperModel):
     Raises:
         BadInput: the space does not fit the model (a ValueError).
 
-    >>> hypermodel = HyperModel("mlp", (8, 8, 1), 10, tune=["hidden=0:0.5:0.1"], hidden=32)
-    >>> tuner = keras_tuner.RandomSearch(hypermodel, "val_accuracy", max_trials=5, seed=1)
+    Examples:
+        >>> hypermodel = HyperModel("mlp", (8, 8, 1), 10, tune=["hidden=0:0.5:0.1"], hidden=32)
+        >>> tuner = keras_tuner.RandomSearch(hypermodel, "val_accuracy", max_trials=5, seed=1)
     """
 
     def __init__(

@@ -115,8 +115,9 @@ def _place(values: tuple, value: Any) -> int:
 def bars(shares: dict[str, float]) -> Figure:
     """Draws the importance of each hyperparameter, the largest on top.
 
-    >>> len(bars({"rate_hidden": 0.9, "rate_input": 0.1}).axes)
-    1
+    Examples:
+        >>> len(bars({"rate_hidden": 0.9, "rate_input": 0.1}).axes)
+        1
     """
     figure = Figure(figsize=(6.4, 1.3 + 0.42 * len(shares)), layout="constrained")
     ax = figure.subplots()
@@ -138,9 +139,10 @@ def lines(trials: list[dict[str, Any]], candidates: dict[str, tuple]) -> Figure:
         trials: values by name, and `val_error` in per cent.
         candidates: the values that could be chosen, by name.
 
-    >>> trial = {"rate_hidden": 0.5, "val_error": 3.0}
-    >>> lines([trial], {"rate_hidden": (0.0, 0.5)}).axes[0].get_xlabel()
-    ''
+    Examples:
+        >>> trial = {"rate_hidden": 0.5, "val_error": 3.0}
+        >>> lines([trial], {"rate_hidden": (0.0, 0.5)}).axes[0].get_xlabel()
+        ''
     """
     names, errors = list(candidates), np.array([trial["val_error"] for trial in trials])
     low, high = errors.min(), max(errors.max(), errors.min() + 1e-9)

@@ -26,7 +26,8 @@ _MAY_DIFFER = ("max_trials",)
 def check_tuner(tuner: str) -> None:
     """Raises `BadInput` if there is no such tuner, or a package that it needs is not installed.
 
-    >>> check_tuner("grid")
+    Examples:
+        >>> check_tuner("grid")
     """
     one_of("tuner", tuner, TUNERS)
     absent = [name for name in OPTUNA.get(tuner, ()) if importlib.util.find_spec(name) is None]
@@ -73,8 +74,9 @@ class Request:
         Raises:
             BadInput: an option is invalid. Nothing has been built or written.
 
-        >>> Request.make(tune="hidden=0/0.5", tuner="grid").limit
-        2
+        Examples:
+            >>> Request.make(tune="hidden=0/0.5", tuner="grid").limit
+            2
         """
         if before is None and not {"placement", "drop"} & options.keys():
             options["placement"] = "none"

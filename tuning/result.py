@@ -24,9 +24,10 @@ class SearchResult(results.Result):
         history: the winner's `history.csv` as a DataFrame, a row per epoch.
         folder: the folder of the search.
 
-    >>> result = SearchResult({"winner": None, "folder": "runs/search-mlp-digits"})
-    >>> result
-    <SearchResult: no trial is complete; see runs/search-mlp-digits/results.csv>
+    Examples:
+        >>> result = SearchResult({"winner": None, "folder": "runs/search-mlp-digits"})
+        >>> result
+        <SearchResult: no trial is complete; see runs/search-mlp-digits/results.csv>
     """
 
     def __init__(

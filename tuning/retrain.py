@@ -95,9 +95,10 @@ def verdict(pair: dict) -> str:
     Args:
         pair: one of the `pairs` of a comparison.
 
-    >>> pair = {"a": "none", "b": "winner", "n": 10, "difference": -0.61, "low": -1.01, "high": -0.21}
-    >>> verdict(pair)[:30]
-    'keep dropout here: winner lowe'
+    Examples:
+        >>> pair = {"a": "none", "b": "winner", "n": 10, "difference": -0.61, "low": -1.01, "high": -0.21}
+        >>> verdict(pair)[:30]
+        'keep dropout here: winner lowe'
     """
     text = sentence(pair)
     if too_few(pair):

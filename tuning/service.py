@@ -45,8 +45,9 @@ def check_address(text: str, option: str) -> tuple[str, int]:
     Raises:
         BadInput: the text is not an address.
 
-    >>> check_address("10.0.0.5:8470", "--chief")
-    ('10.0.0.5', 8470)
+    Examples:
+        >>> check_address("10.0.0.5:8470", "--chief")
+        ('10.0.0.5', 8470)
     """
     host, colon, port = str(text).rpartition(":")
     number = int(port) if port.isascii() and port.isdecimal() and len(port) < 6 else -1

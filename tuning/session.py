@@ -159,9 +159,10 @@ def search(
         KeyboardInterrupt: Ctrl-C was pressed. Finished trials are kept, and the message holds the
             command that resumes the search.
 
-    >>> result = search(tune="hidden=0/0.5", set={"hidden": 16}, epochs=1, out="runs/s", quiet=True)
-    >>> result["trials"]
-    2
+    Examples:
+        >>> result = search(tune="hidden=0/0.5", set={"hidden": 16}, epochs=1, out="runs/s", quiet=True)
+        >>> result["trials"]
+        2
     """
     out = given(out)
     if set is not None and settings is not None:

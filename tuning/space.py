@@ -53,11 +53,12 @@ class Space:
     Raises:
         BadInput: an unknown site, kind or field, or a value out of range (a ValueError).
 
-    >>> space = Space.parse(["conv=0:0.2:0.1:spatial", "hidden=0/0.5", "learning_rate=0.001/0.003"])
-    >>> space.names, space.size
-    (('rate_conv', 'rate_hidden', 'learning_rate'), 12)
-    >>> str(space.placement({"rate_conv": 0.1, "rate_hidden": 0.5, "learning_rate": 0.001}))
-    'conv=0.1:spatial,hidden=0.5'
+    Examples:
+        >>> space = Space.parse(["conv=0:0.2:0.1:spatial", "hidden=0/0.5", "learning_rate=0.001/0.003"])
+        >>> space.names, space.size
+        (('rate_conv', 'rate_hidden', 'learning_rate'), 12)
+        >>> str(space.placement({"rate_conv": 0.1, "rate_hidden": 0.5, "learning_rate": 0.001}))
+        'conv=0.1:spatial,hidden=0.5'
     """
 
     rates: Mapping[str, tuple[float, ...]]

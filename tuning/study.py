@@ -36,8 +36,9 @@ LEASE_SECONDS = 90.0  # how long a worker may be silent before another worker ge
 def label(trial_id: str) -> str:
     """Returns a trial's id as people read it.
 
-    >>> label("0003"), label("control")
-    ('trial 3', 'control')
+    Examples:
+        >>> label("0003"), label("control")
+        ('trial 3', 'control')
     """
     return CONTROL if trial_id == CONTROL else f"trial {trial_id.lstrip('0') or '0'}"
 

@@ -71,8 +71,9 @@ def made() -> str:
 def proof(token: str, *parts: str) -> str:
     """Returns what only a holder of the token can make from `parts`.
 
-    >>> proof("a token of 16 characters", "chief", "1") == proof("a token of 16 characters", "chief", "1")
-    True
+    Examples:
+        >>> proof("a token of 16 characters", "chief", "1") == proof("a token of 16 characters", "chief", "1")
+        True
     """
     return hmac.new(token.encode(), "\0".join(parts).encode(), hashlib.sha256).hexdigest()
 

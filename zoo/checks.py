@@ -54,8 +54,9 @@ def integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None)
     Raises:
         BadInput: any other value, a bool included.
 
-    >>> integer("epochs", 20)
-    20
+    Examples:
+        >>> integer("epochs", 20)
+        20
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -103,8 +104,9 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     Raises:
         BadInput: any other value, NaN and bools included.
 
-    >>> number("rate", 0.5, 0, 1)
-    0.5
+    Examples:
+        >>> number("rate", 0.5, 0, 1)
+        0.5
     """
     real = isinstance(value, Real) and not isinstance(value, bool)
     try:
@@ -135,8 +137,9 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     Raises:
         BadInput: any other value. The message suggests the nearest name.
 
-    >>> one_of("kind", "spatial", ("dropout", "spatial"))
-    'spatial'
+    Examples:
+        >>> one_of("kind", "spatial", ("dropout", "spatial"))
+        'spatial'
     """
     allowed = list(allowed)
     if not isinstance(value, str) or value not in allowed:
@@ -149,8 +152,9 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
 def flag(name: str, value: Any) -> bool:
     """Checks that a value is true or false.
 
-    >>> flag("augment", True)
-    True
+    Examples:
+        >>> flag("augment", True)
+        True
     """
     if not isinstance(value, bool):
         raise BadInput(f"{name} must be true or false, got {shown(value)}")
@@ -160,8 +164,9 @@ def flag(name: str, value: Any) -> bool:
 def texts(name: str, value: Any) -> list[str]:
     """Checks that a value is a text, or a list of texts, and returns the list.
 
-    >>> texts("drop", "hidden=0.5")
-    ['hidden=0.5']
+    Examples:
+        >>> texts("drop", "hidden=0.5")
+        ['hidden=0.5']
     """
     try:
         items = [value] if isinstance(value, str) else [None] if isinstance(value, bytes | Mapping) else list(value)
@@ -175,8 +180,9 @@ def texts(name: str, value: Any) -> list[str]:
 def mapping(name: str, value: Any) -> Mapping:
     """Checks that a value is a mapping whose keys are texts.
 
-    >>> mapping("settings", {"hidden": 64})
-    {'hidden': 64}
+    Examples:
+        >>> mapping("settings", {"hidden": 64})
+        {'hidden': 64}
     """
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise BadInput(f"{name} must be a dictionary with texts as keys, got {shown(value)}")
@@ -197,8 +203,9 @@ def path(name: str, value: Any) -> Path:
         BadInput: another type, a path that the system refuses or that is not UTF-8 (no file could record it), or
             the home folder of an unknown user.
 
-    >>> path("--out", "runs/first").name
-    'first'
+    Examples:
+        >>> path("--out", "runs/first").name
+        'first'
     """
     try:
         if not isinstance(value, str | os.PathLike) or not str(value):
@@ -217,8 +224,9 @@ def path(name: str, value: Any) -> Path:
 def shown(value: Any) -> str:
     """Returns a value as messages show it, at most 200 characters of it.
 
-    >>> shown("x"), len(shown("x" * 1000))
-    ("'x'", 203)
+    Examples:
+        >>> shown("x"), len(shown("x" * 1000))
+        ("'x'", 203)
     """
     try:
         text = repr(value[:300] if isinstance(value, str | bytes | list | tuple) else value)
@@ -230,8 +238,9 @@ def shown(value: Any) -> str:
 def shortest(value: float) -> str:
     """Returns the shortest text that is read as the same number, without a final `.0`.
 
-    >>> shortest(0.5), shortest(1.0), shortest(0.1 + 0.2)
-    ('0.5', '1', '0.30000000000000004')
+    Examples:
+        >>> shortest(0.5), shortest(1.0), shortest(0.1 + 0.2)
+        ('0.5', '1', '0.30000000000000004')
     """
     return repr(float(value)).removesuffix(".0")
 

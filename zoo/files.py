@@ -50,12 +50,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def unfinished(folder: str | Path) -> list[Path]:
     """Returns what a process that was killed while it wrote left in `folder`, or what one still writes.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Path(folder, ".config.812.json").touch()
-    ...     Path(folder, "config.json").touch()
-    ...     [path.name for path in unfinished(folder)]
-    ['.config.812.json']
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Path(folder, ".config.812.json").touch()
+        ...     Path(folder, "config.json").touch()
+        ...     [path.name for path in unfinished(folder)]
+        ['.config.812.json']
     """
     return sorted(path for path in Path(folder).iterdir() if _UNFINISHED.fullmatch(path.name))
 
@@ -125,8 +126,9 @@ def write_json(path: str | Path, value: Any) -> None:
 def free(path: str | Path) -> Path:
     """Returns `path`, or the first of `path-2`, `path-3`, ... that does not exist.
 
-    >>> free("runs/nothing-here").as_posix()
-    'runs/nothing-here'
+    Examples:
+        >>> free("runs/nothing-here").as_posix()
+        'runs/nothing-here'
     """
     path, number = Path(path), 1
     candidate = path
@@ -179,10 +181,11 @@ def refused(error: BaseException) -> str | None:
     Libraries put what the system says into exceptions of their own: TensorFlow calls a full disk an exhausted
     resource, as it calls memory. The causes of an exception count, too.
 
-    >>> refused(OSError(28, "No space left on device"))
-    'No space left on device; free disk space or choose another --out'
-    >>> refused(ValueError("rate must be in [0, 1)")) is None
-    True
+    Examples:
+        >>> refused(OSError(28, "No space left on device"))
+        'No space left on device; free disk space or choose another --out'
+        >>> refused(ValueError("rate must be in [0, 1)")) is None
+        True
     """
     errors: list[BaseException] = []
     while error is not None and error not in errors:
@@ -200,7 +203,8 @@ def refused(error: BaseException) -> str | None:
 def reason(error: OSError) -> str:
     """Returns why something cannot be written, and the way out.
 
-    >>> reason(PermissionError(13, "Permission denied"))
-    'Permission denied; choose another --out'
+    Examples:
+        >>> reason(PermissionError(13, "Permission denied"))
+        'Permission denied; choose another --out'
     """
     return refused(error) or f"{error.strerror or error}; choose another --out"

@@ -95,8 +95,9 @@ class Delayed:
 def whole() -> Iterator[None]:
     """A context that an interrupt does not cut in two: `KeyboardInterrupt` is raised at its end.
 
-    >>> with whole():
-    ...     pass
+    Examples:
+        >>> with whole():
+        ...     pass
     """
     with Delayed() as delayed:
         yield

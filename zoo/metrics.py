@@ -82,8 +82,9 @@ def by_class(logits: ArrayLike, labels: np.ndarray) -> dict[str, list]:
 
     `confusion` is left out with more than 100 classes.
 
-    >>> by_class([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]], np.array([0, 1, 1]))
-    {'class_errors': [0.0, 50.0], 'confusion': [[1, 0], [1, 1]]}
+    Examples:
+        >>> by_class([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]], np.array([0, 1, 1]))
+        {'class_errors': [0.0, 50.0], 'confusion': [[1, 0], [1, 1]]}
     """
     scores, labels = np.asarray(logits), np.asarray(labels)
     classes = max(scores.shape[1], int(labels.max(initial=0)) + 1)

@@ -119,8 +119,9 @@ def parse_json(path: str | Path, content: str | bytes, way: str = AGAIN, pairs: 
         BadInput: it is too long, not JSON, nested too deeply, or holds NaN, infinity or half of a
             surrogate pair, which no file can hold.
 
-    >>> parse_json("config.json", '{"seed": 1}')
-    {'seed': 1}
+    Examples:
+        >>> parse_json("config.json", '{"seed": 1}')
+        {'seed': 1}
     """
     if len(content) > LARGEST_JSON:
         refuse(path, f"it has more than {LARGEST_JSON:,} bytes", way)
@@ -179,11 +180,12 @@ def read_csv(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         BadInput: the file cannot be read, or a row has more or fewer cells than the header.
 
-    >>> import pathlib, tempfile
-    >>> file = pathlib.Path(tempfile.mkdtemp(), "results.csv")
-    >>> _ = file.write_text("arm,seed,test_error\\nnone,1,2.5\\nnone,2")
-    >>> read_csv(file)
-    [{'arm': 'none', 'seed': 1, 'test_error': 2.5}]
+    Examples:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp(), "results.csv")
+        >>> _ = file.write_text("arm,seed,test_error\\nnone,1,2.5\\nnone,2")
+        >>> read_csv(file)
+        [{'arm': 'none', 'seed': 1, 'test_error': 2.5}]
     """
     way = "choose a folder that holds it" if not present(path) else AGAIN
     text = read_text(path, way=way)

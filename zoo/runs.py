@@ -195,8 +195,9 @@ def read_history(folder: str | Path) -> list[dict]:
 def data_of(folder: str | Path, *below: str) -> dict | None:
     """Returns the entry `data` of the first run in the folders `below` a comparison or search, None if there is none.
 
-    >>> data_of("runs/nothing-here", "runs") is None
-    True
+    Examples:
+        >>> data_of("runs/nothing-here", "runs") is None
+        True
     """
     for name in below:
         for path in sorted((Path(folder) / name).rglob(CONFIG)):

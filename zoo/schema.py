@@ -31,8 +31,9 @@ def require(path: str | Path, value: Any, check: Check, way: str = AGAIN) -> Any
     Raises:
         BadInput: the message names the file and the field.
 
-    >>> require("config.json", {"recipe": {"epochs": 3}}, record({"recipe": record({"epochs": whole(1)})}))
-    {'recipe': {'epochs': 3}}
+    Examples:
+        >>> require("config.json", {"recipe": {"epochs": 3}}, record({"recipe": record({"epochs": whole(1)})}))
+        {'recipe': {'epochs': 3}}
     """
     try:
         check("", value)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def seed_for(seed: int, name: str) -> int:
     """Returns a 31-bit seed for the stream `name` of `seed`, the same in every process.
 
-    >>> seed_for(1, "drop_hidden_1") == seed_for(1, "drop_hidden_1")
-    True
+    Examples:
+        >>> seed_for(1, "drop_hidden_1") == seed_for(1, "drop_hidden_1")
+        True
     """
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

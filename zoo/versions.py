@@ -8,7 +8,8 @@ from collections.abc import Iterable
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Returns versions by name: that of Python, then those of the installed distributions in `packages`.
 
-    >>> list(versions(["keras"]))
-    ['python', 'keras']
+    Examples:
+        >>> list(versions(["keras"]))
+        ['python', 'keras']
     """
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}

@@ -18,8 +18,9 @@ def weight_scaling(seed: int = 0) -> dict[str, float]:
     Returns:
         `largest`, the largest difference of two probabilities.
 
-    >>> weight_scaling()["largest"] < 1e-12
-    True
+    Examples:
+        >>> weight_scaling()["largest"] < 1e-12
+        True
     """
     rng = np.random.default_rng(seed)
     features, classes, examples = 10, 4, 50
@@ -43,8 +44,9 @@ def inverted_scaling(seed: int = 0) -> dict[str, float]:
         `z`, the largest distance of a mean output from inference, in standard errors, and `bits`, the largest
         difference of inference between a network with dropout and one without, at equal weights.
 
-    >>> inverted_scaling()["bits"]
-    0.0
+    Examples:
+        >>> inverted_scaling()["bits"]
+        0.0
     """
     import zoo
 
@@ -88,8 +90,9 @@ def thinned_networks(seed: int = 0) -> dict[str, float]:
         since the last layer is linear); and `z`, the largest distance of the mean probability of 4,000 samples
         from that of the 256, in standard errors.
 
-    >>> thinned_networks()["member"] < 1e-5
-    True
+    Examples:
+        >>> thinned_networks()["member"] < 1e-5
+        True
     """
     import zoo
 

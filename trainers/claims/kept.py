@@ -121,8 +121,9 @@ class Kept:
 def packed(wrong: np.ndarray) -> str:
     """Returns whether each example is wrong as text: its count, then its bits, compressed.
 
-    >>> unpacked(packed(np.array([True, False, True]))).tolist()
-    [True, False, True]
+    Examples:
+        >>> unpacked(packed(np.array([True, False, True]))).tolist()
+        [True, False, True]
     """
     bits = zlib.compress(np.packbits(wrong).tobytes(), 9)
     return f"{len(wrong)}:{base64.b64encode(bits).decode()}"

@@ -324,10 +324,11 @@ def _disagreement(wrong):
 def jackknife(statistic: Any, n: int) -> tuple[float, float, float, float]:
     """Returns a statistic of n seeds, the ends of its jackknife interval (Tukey 1958), and the p value of 0.
 
-    >>> values = np.arange(10.0)
-    >>> mean, low, high, p = jackknife(lambda kept: float(values[kept].mean()), 10)
-    >>> round(mean, 2), round(low, 2), round(high, 2)
-    (4.5, 2.33, 6.67)
+    Examples:
+        >>> values = np.arange(10.0)
+        >>> mean, low, high, p = jackknife(lambda kept: float(values[kept].mean()), 10)
+        >>> round(mean, 2), round(low, 2), round(high, 2)
+        (4.5, 2.33, 6.67)
     """
     every = np.arange(n)
     value = statistic(every)

@@ -43,9 +43,10 @@ def verdicts(states: Iterable[Mapping[str, Any]]) -> str:
 def result(finding: Mapping[str, Any]) -> str:
     """Returns a finding in a line.
 
-    >>> result({"label": "b minus a", "verdict": "reproduced", "value": -1.0, "low": -1.5, "high": -0.5, "n": 10,
-    ...         "unit": " points", "p_holm": 0.002, "crossed": False, "why": ""})
-    'b minus a: -1.00 points (95 % interval -1.50 to -0.50, 10 seeds, p = 0.002): holds'
+    Examples:
+        >>> result({"label": "b minus a", "verdict": "reproduced", "value": -1.0, "low": -1.5, "high": -0.5, "n": 10,
+        ...         "unit": " points", "p_holm": 0.002, "crossed": False, "why": ""})
+        'b minus a: -1.00 points (95 % interval -1.50 to -0.50, 10 seeds, p = 0.002): holds'
     """
     verdict = PARTS[finding["verdict"]]
     if finding["value"] is None:
@@ -64,8 +65,9 @@ def result(finding: Mapping[str, Any]) -> str:
 def measured(finding: Mapping[str, Any]) -> str:
     """Returns the value of a finding with its unit; of a logarithm of a ratio also the ratio.
 
-    >>> measured({"value": -0.61, "unit": " log ratio"})
-    '-0.61 log ratio (0.54 times)'
+    Examples:
+        >>> measured({"value": -0.61, "unit": " log ratio"})
+        '-0.61 log ratio (0.54 times)'
     """
     ratio = f" ({short(math.exp(finding['value']))} times)" if finding["unit"] == " log ratio" else ""
     return f"{short(finding['value'])}{finding['unit']}{ratio}"
@@ -74,8 +76,9 @@ def measured(finding: Mapping[str, Any]) -> str:
 def short(value: float | None) -> str:
     """Returns a number with two decimals, or three digits if it is small.
 
-    >>> short(1.234), short(0.0123), short(1e-15), short(None)
-    ('1.23', '0.0123', '1e-15', '-')
+    Examples:
+        >>> short(1.234), short(0.0123), short(1e-15), short(None)
+        ('1.23', '0.0123', '1e-15', '-')
     """
     if value is None:
         return "-"

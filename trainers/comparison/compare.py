@@ -172,8 +172,9 @@ def compare(
         KeyboardInterrupt: Ctrl-C was pressed. Finished runs are kept, and the message holds the
             command that resumes the comparison.
 
-    >>> compare(seeds=2, epochs=1, out="runs/first-comparison", quiet=True)["arms"]["none"]["n"]
-    2
+    Examples:
+        >>> compare(seeds=2, epochs=1, out="runs/first-comparison", quiet=True)["arms"]["none"]["n"]
+        2
     """
     options = {key: value for key, value in locals().items() if key in _OF_RUNS and value is not None}
     out = given(out)

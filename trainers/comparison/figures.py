@@ -46,8 +46,9 @@ def pngs(
         matrices: The confusion matrix by arm, a row per true class.
         labels: The names of the classes.
 
-    >>> pngs({"arms": {}, "pairs": []}, {}, [])
-    {}
+    Examples:
+        >>> pngs({"arms": {}, "pairs": []}, {}, [])
+        {}
     """
     # Runs that did not finish are not part of the comparison. The arms keep its order.
     places = {
@@ -88,9 +89,10 @@ def bands(
         narrow: Puts the panels below each other, for a phone.
         placements: The placement as text, by arm, for the legend.
 
-    >>> rows = [{"model": "mlp", "arm": "none", "seed": 1, "epoch": 1, "test_error": 5.0, "test_loss": 0.2}]
-    >>> len(bands(rows).axes)
-    2
+    Examples:
+        >>> rows = [{"model": "mlp", "arm": "none", "seed": 1, "epoch": 1, "test_error": 5.0, "test_loss": 0.2}]
+        >>> len(bands(rows).axes)
+        2
     """
     models = list(dict.fromkeys(row["model"] for row in curves))
     arms = list(dict.fromkeys(row["arm"] for row in curves))
@@ -122,9 +124,10 @@ def differences(summary: dict, values: dict, placements: Mapping[str, str] | Non
         values: `{(a, b): [(seed, value of a, value of b), ...]}`, in per cent.
         placements: The placement as text, by arm, for the labels.
 
-    >>> pair = {"a": "none", "b": "default", "difference": -1.0, "low": None, "high": None}
-    >>> len(differences({"pairs": [pair]}, {("none", "default"): [(1, 3.0, 2.0)]}).axes)
-    1
+    Examples:
+        >>> pair = {"a": "none", "b": "default", "difference": -1.0, "low": None, "high": None}
+        >>> len(differences({"pairs": [pair]}, {("none", "default"): [(1, 3.0, 2.0)]}).axes)
+        1
     """
     pairs = [pair for pair in summary["pairs"] if values.get((pair["a"], pair["b"]))]
     figure = Figure(figsize=(7.5, 1.5 + 0.9 * len(pairs)), layout="constrained")
@@ -157,8 +160,9 @@ def differences(summary: dict, values: dict, placements: Mapping[str, str] | Non
 def schedules(moving: dict, arms: list) -> Figure:
     """Draws the factor on the rates of each arm over a run; `arms` are in the order of the other pictures.
 
-    >>> len(schedules({"fading": "early:0.5"}, ["none", "fading"]).axes)
-    1
+    Examples:
+        >>> len(schedules({"fading": "early:0.5"}, ["none", "fading"]).axes)
+        1
     """
     figure = Figure(figsize=(5.6, 2.4 + 0.22 * len(moving)), layout="constrained")
     ax = figure.subplots()
@@ -184,8 +188,9 @@ def confusions(matrices: Mapping[str, list[list[int]]], labels: Sequence[str]) -
         matrices: The counts by arm, a row per true class.
         labels: The names of the classes.
 
-    >>> len(confusions({"none": [[9, 1], [2, 8]], "default": [[10, 0], [2, 8]]}, ["cat", "dog"]).axes)
-    2
+    Examples:
+        >>> len(confusions({"none": [[9, 1], [2, 8]], "default": [[10, 0], [2, 8]]}, ["cat", "dog"]).axes)
+        2
     """
     classes = len(labels)
     columns = 1 if len(matrices) == 1 or classes > _NUMBERED else 2

@@ -29,10 +29,11 @@ def describe(values: Sequence[float]) -> dict:
 
     Values that are not finite (a run that diverged) are left out and counted in `excluded`.
 
-    >>> describe([1.0, 3.0])
-    {'n': 2, 'mean': 2.0, 'sd': 1.4142135623730951, 'excluded': 0}
-    >>> describe([3.0])
-    {'n': 1, 'mean': 3.0, 'sd': None, 'excluded': 0}
+    Examples:
+        >>> describe([1.0, 3.0])
+        {'n': 2, 'mean': 2.0, 'sd': 1.4142135623730951, 'excluded': 0}
+        >>> describe([3.0])
+        {'n': 1, 'mean': 3.0, 'sd': None, 'excluded': 0}
     """
     all_values = _floats(values)
     x = all_values[np.isfinite(all_values)]
@@ -50,9 +51,10 @@ def t_interval(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> 
     It is also `(None, None)` if all differences are equal: the interval would have no width, which a
     few seeds cannot justify.
 
-    >>> low, high = t_interval([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])
-    >>> round(low, 2), round(high, 2)
-    (-2.24, 0.24)
+    Examples:
+        >>> low, high = t_interval([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])
+        >>> round(low, 2), round(high, 2)
+        (-2.24, 0.24)
     """
     a, b = _floats(a), _floats(b)
     if a.size < 2 or _constant(b - a, a, b):
@@ -67,8 +69,9 @@ def bootstrap_interval(a: Sequence[float], b: Sequence[float], level: float = LE
     It is a check that assumes no normal distribution. With ten pairs a 95 % interval covers about
     89 %, whereas the t interval covers 95 %. It is `(None, None)` as in `t_interval`.
 
-    >>> bootstrap_interval([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])
-    (-1.5, -0.5)
+    Examples:
+        >>> bootstrap_interval([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])
+        (-1.5, -0.5)
     """
     a, b = _floats(a), _floats(b)
     if a.size < 2 or _constant(b - a, a, b):
@@ -98,9 +101,10 @@ def pitman_morgan(a: Sequence[float], b: Sequence[float]) -> tuple:
     Morgan (1939), "A test for the significance of the difference between the two
     variances in a sample from a normal bivariate population", Biometrika 31:13-19.
 
-    >>> ratio, p = pitman_morgan([1.0, 5.0, 2.0, 8.0, 3.0], [2.0, 4.1, 3.6, 4.9, 3.0])
-    >>> round(ratio, 3), round(p, 3)
-    (0.157, 0.023)
+    Examples:
+        >>> ratio, p = pitman_morgan([1.0, 5.0, 2.0, 8.0, 3.0], [2.0, 4.1, 3.6, 4.9, 3.0])
+        >>> round(ratio, 3), round(p, 3)
+        (0.157, 0.023)
     """
     a, b = _floats(a), _floats(b)
     if a.size < 2 or _constant(a, a):
@@ -116,8 +120,9 @@ def pitman_morgan(a: Sequence[float], b: Sequence[float]) -> tuple:
 def t_test(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Returns the two-sided p value of the paired t test of mean(b - a) = 0; None as in `t_interval`.
 
-    >>> round(t_test([3.0, 4.0, 5.0], [2.0, 3.5, 3.5]), 3)
-    0.074
+    Examples:
+        >>> round(t_test([3.0, 4.0, 5.0], [2.0, 3.5, 3.5]), 3)
+        0.074
     """
     a, b = _floats(a), _floats(b)
     if a.size < 2 or _constant(b - a, a, b):
@@ -131,8 +136,9 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     The chance that any true null hypothesis is rejected stays below the level (Holm 1979, "A simple
     sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6:65-70).
 
-    >>> [round(value, 3) for value in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
+    Examples:
+        >>> [round(value, 3) for value in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
     """
     known = sorted((value, place) for place, value in enumerate(p) if value is not None)
     corrected, largest = list(p), 0.0
@@ -149,8 +155,9 @@ def probability_better(a: Sequence[float], b: Sequence[float], level: float = LE
     (Bouthillier et al. 2021, "Accounting for variance in machine learning benchmarks", section 3). Equal
     values count half. With them the interval is that of both roundings of the count, so it is wide enough.
 
-    >>> [round(value, 3) for value in probability_better([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])]
-    [1.0, 0.292, 1.0]
+    Examples:
+        >>> [round(value, 3) for value in probability_better([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])]
+        [1.0, 0.292, 1.0]
     """
     a, b = _floats(a), _floats(b)
     if not a.size:
@@ -172,8 +179,9 @@ def power(difference: float, sd: float, n: int, level: float = LEVEL) -> float:
         n: The number of pairs.
         level: 1 minus the level of the test.
 
-    >>> round(power(1.0, 1.0, 10), 3)
-    0.803
+    Examples:
+        >>> round(power(1.0, 1.0, 10), 3)
+        0.803
     """
     # The mean of both tails over the quantiles of the estimated spread: SciPy's noncentral t fails for large shifts.
     shift, spread = abs(difference) / sd * math.sqrt(n), _spread(n, level)
@@ -198,8 +206,9 @@ def detectable(a: Sequence[float], b: Sequence[float], level: float = LEVEL, wan
 
     None as in `t_interval`.
 
-    >>> round(detectable([3.0, 4.0, 5.0], [2.0, 3.5, 3.5]), 2)
-    1.63
+    Examples:
+        >>> round(detectable([3.0, 4.0, 5.0], [2.0, 3.5, 3.5]), 2)
+        1.63
     """
     a, b = _floats(a), _floats(b)
     if a.size < 2 or _constant(b - a, a, b):
@@ -210,8 +219,9 @@ def detectable(a: Sequence[float], b: Sequence[float], level: float = LEVEL, wan
 def pairs_needed(difference: float, sd: float, level: float = LEVEL, wanted: float = POWER) -> int | None:
     """Returns how many pairs find a true mean difference with probability `wanted`; None if more than 100,000.
 
-    >>> pairs_needed(1.0, 1.0), pairs_needed(0.0, 1.0)
-    (10, None)
+    Examples:
+        >>> pairs_needed(1.0, 1.0), pairs_needed(0.0, 1.0)
+        (10, None)
     """
     most = 100_000
     if not difference or power(difference, sd, most, level) < wanted:
@@ -238,10 +248,11 @@ def crossed_interval(differences: np.ndarray, level: float = LEVEL) -> tuple:
     Returns:
         `(low, high, p)`; `(None, None, None)` with fewer than two seeds or examples, or if nothing varies.
 
-    >>> rng = np.random.default_rng(0)
-    >>> low, high, p = crossed_interval(rng.normal(size=(10, 500)) - 0.2)
-    >>> low < -0.2 < high < 0, p < 0.01
-    (True, True)
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> low, high, p = crossed_interval(rng.normal(size=(10, 500)) - 0.2)
+        >>> low < -0.2 < high < 0, p < 0.01
+        (True, True)
     """
     d = np.asarray(differences, dtype=float)
     if d.ndim != 2 or min(d.shape) < 2 or not np.ptp(d):
@@ -280,9 +291,10 @@ def paired(a: Sequence[float], b: Sequence[float], level: float = LEVEL, seed: i
     Raises:
         BadInput: The lengths differ, or `level` is not between 0 and 1.
 
-    >>> result = paired([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])
-    >>> result["n"], result["difference"]
-    (3, -1.0)
+    Examples:
+        >>> result = paired([3.0, 4.0, 5.0], [2.0, 3.5, 3.5])
+        >>> result["n"], result["difference"]
+        (3, -1.0)
     """
     a, b = _floats(a), _floats(b)
     if a.shape != b.shape:
@@ -330,14 +342,15 @@ def summarise(rows: list[dict], order: Sequence[str] = ()) -> dict:
     Raises:
         BadInput: A row lacks a column.
 
-    >>> rows = [
-    ...     {"model": "mlp", "arm": arm, "seed": seed, "test_error": error, "test_loss": 0.1, "test_ece": 1.0}
-    ...     for arm, errors in {"none": (3.0, 3.5), "default": (2.5, 2.5)}.items()
-    ...     for seed, error in enumerate(errors)
-    ... ]
-    >>> summary = summarise(rows)
-    >>> summary["arms"]["none"]["mean"], summary["pairs"][0]["difference"]
-    (3.25, -0.75)
+    Examples:
+        >>> rows = [
+        ...     {"model": "mlp", "arm": arm, "seed": seed, "test_error": error, "test_loss": 0.1, "test_ece": 1.0}
+        ...     for arm, errors in {"none": (3.0, 3.5), "default": (2.5, 2.5)}.items()
+        ...     for seed, error in enumerate(errors)
+        ... ]
+        >>> summary = summarise(rows)
+        >>> summary["arms"]["none"]["mean"], summary["pairs"][0]["difference"]
+        (3.25, -0.75)
     """
     arms = by_arm(rows, order)
     summary = {"arms": {}, "pairs": []}
@@ -372,10 +385,11 @@ def by_arm(rows: list[dict], order: Sequence[str] = ()) -> dict:
     Raises:
         BadInput: A row lacks a column.
 
-    >>> row = {"model": "mlp", "seed": 1, "test_error": 3.0, "test_loss": 0.1, "test_ece": 1.0}
-    >>> rows = [{**row, "arm": "default", "placement": "hidden=0.5"}, {**row, "arm": "none", "placement": ""}]
-    >>> list(by_arm(rows)), list(by_arm(rows, order=["mlp/default", "mlp/none"]))
-    (['none', 'default'], ['default', 'none'])
+    Examples:
+        >>> row = {"model": "mlp", "seed": 1, "test_error": 3.0, "test_loss": 0.1, "test_ece": 1.0}
+        >>> rows = [{**row, "arm": "default", "placement": "hidden=0.5"}, {**row, "arm": "none", "placement": ""}]
+        >>> list(by_arm(rows)), list(by_arm(rows, order=["mlp/default", "mlp/none"]))
+        (['none', 'default'], ['default', 'none'])
     """
     needed = ("model", "arm", "seed", *MEASURES)
     for row in rows:

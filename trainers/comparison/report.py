@@ -49,12 +49,13 @@ def write(out_dir: str | Path, meta: dict | None = None) -> dict:
         BadInput: results.csv is missing or lacks a column.
         RunFailed: `out_dir` cannot be written.
 
-    >>> import pathlib, tempfile
-    >>> out = pathlib.Path(tempfile.mkdtemp())
-    >>> rows = "model,arm,seed,test_error,test_loss,test_ece\\nmlp,none,0,2.5,0.1,1.0\\n"
-    >>> _ = (out / "results.csv").write_text(rows)
-    >>> write(out)["arms"]["none"]["mean"], sorted(path.name for path in out.iterdir())
-    (2.5, ['report.html', 'results.csv', 'summary.json'])
+    Examples:
+        >>> import pathlib, tempfile
+        >>> out = pathlib.Path(tempfile.mkdtemp())
+        >>> rows = "model,arm,seed,test_error,test_loss,test_ece\\nmlp,none,0,2.5,0.1,1.0\\n"
+        >>> _ = (out / "results.csv").write_text(rows)
+        >>> write(out)["arms"]["none"]["mean"], sorted(path.name for path in out.iterdir())
+        (2.5, ['report.html', 'results.csv', 'summary.json'])
     """
     out, meta = Path(out_dir), meta or {}
     rows = read_csv(out / "results.csv")

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class CompareResult(Result):
     """The contents of `summary.json` by name, with the runs, the curves and the figure of the paired differences.
 
-    >>> CompareResult(arms={}, pairs=[], failed=[])
-    <CompareResult: No run has finished>
+    Examples:
+        >>> CompareResult(arms={}, pairs=[], failed=[])
+        <CompareResult: No run has finished>
     """
 
     @property

@@ -20,8 +20,9 @@ ENOUGH_SEEDS = 5  # paired seeds from which intervals and tests are reported
 def too_few(pair: dict) -> bool:
     """Returns whether a pair has too few seeds for an interval.
 
-    >>> too_few({"n": 2}), too_few({"n": 10})
-    (True, False)
+    Examples:
+        >>> too_few({"n": 2}), too_few({"n": 10})
+        (True, False)
     """
     return pair["n"] < ENOUGH_SEEDS
 
@@ -31,8 +32,9 @@ def headline(summary: dict, placements: Mapping[str, str] | None = None) -> str:
 
     `placements` is the placement of each arm as text, which then follows the arm's name.
 
-    >>> headline({"arms": {}, "pairs": []})
-    'No run has finished'
+    Examples:
+        >>> headline({"arms": {}, "pairs": []})
+        'No run has finished'
     """
     pairs = summary["pairs"]
     if len(pairs) == 1:
@@ -71,9 +73,10 @@ def sentence(pair: dict, measure: str = "test_error", placements: Mapping[str, s
         measure: `test_error`, `test_loss` or `test_ece`.
         placements: The placement of each arm as text, which then follows the arm's name.
 
-    >>> pair = {"a": "none", "b": "default", "n": 10, "difference": -0.61, "low": -1.01, "high": -0.21}
-    >>> sentence(pair)
-    'default lowered the test error by 0.61 points against none (95 % interval 0.21 to 1.01, 10 paired seeds)'
+    Examples:
+        >>> pair = {"a": "none", "b": "default", "n": 10, "difference": -0.61, "low": -1.01, "high": -0.21}
+        >>> sentence(pair)
+        'default lowered the test error by 0.61 points against none (95 % interval 0.21 to 1.01, 10 paired seeds)'
     """
     name, unit, _, decimals = WORDS[measure]
     values = measured(pair, measure)
@@ -110,8 +113,9 @@ def sentence(pair: dict, measure: str = "test_error", placements: Mapping[str, s
 def variance_sentence(pair: dict, measure: str = "test_error") -> str:
     """Returns a sentence about the variance over seeds in the two arms.
 
-    >>> variance_sentence({"a": "none", "b": "default", "n": 10, "variance_ratio": 0.25, "variance_p": 0.04})
-    'the test error of default varies less over seeds than that of none: 0.25 times the variance (p = 0.040)'
+    Examples:
+        >>> variance_sentence({"a": "none", "b": "default", "n": 10, "variance_ratio": 0.25, "variance_p": 0.04})
+        'the test error of default varies less over seeds than that of none: 0.25 times the variance (p = 0.040)'
     """
     name, values = WORDS[measure][0], measured(pair, measure)
     a, b, ratio, p = pair["a"], pair["b"], values["variance_ratio"], values["variance_p"]
@@ -162,9 +166,10 @@ def notes(summary: dict) -> list[str]:
 def table(summary: dict) -> str:
     """Returns the summary as text for a terminal: the arms, each pair with its sentences, then notes.
 
-    >>> arm = {"n": 1, "mean": 2.5, "sd": None, "excluded": 0}
-    >>> table({"arms": {"none": {**arm, "test_loss": arm, "test_ece": arm}}, "pairs": []}).split()[-4:]
-    ['1', '2.50', '2.500', '2.50']
+    Examples:
+        >>> arm = {"n": 1, "mean": 2.5, "sd": None, "excluded": 0}
+        >>> table({"arms": {"none": {**arm, "test_loss": arm, "test_ece": arm}}, "pairs": []}).split()[-4:]
+        ['1', '2.50', '2.500', '2.50']
     """
     headings = ["arm", "runs", *(WORDS[key][2] for key in MEASURES)]
     rows = [
@@ -226,8 +231,9 @@ def evidence_grid(pair: dict) -> tuple[list[str], list[list[str]]]:
 def number(value: float | None, decimals: int = 2) -> str:
     """Returns a rounded number; a dash for None. A small value keeps one digit, unless it is a rounding error.
 
-    >>> number(1.234), number(-0.0004), number(3e-7), number(None)
-    ('1.23', '-0.0004', '0.00', '-')
+    Examples:
+        >>> number(1.234), number(-0.0004), number(3e-7), number(None)
+        ('1.23', '-0.0004', '0.00', '-')
     """
     if value is None:
         return DASH

@@ -97,8 +97,9 @@ class Adam(keras.optimizers.Adam):
     The arguments are those of Keras, and the values agree up to rounding. With `amsgrad`, and for
     sparse gradients, Keras' own update is used.
 
-    >>> Adam(1e-3).learning_rate.numpy()
-    np.float32(0.001)
+    Examples:
+        >>> Adam(1e-3).learning_rate.numpy()
+        np.float32(0.001)
     """
 
     def update_step(

@@ -15,8 +15,9 @@ REFRESHES = 4  # of the live line, per second
 def duration(seconds: float) -> str:
     """Returns seconds as text.
 
-    >>> duration(75)
-    '1 min 15 s'
+    Examples:
+        >>> duration(75)
+        '1 min 15 s'
     """
     seconds = round(seconds)
     if seconds < 60:

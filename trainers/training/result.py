@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class TrainResult(Result):
     """The contents of `metrics.json` by name, with the model, the history and the learning curves.
 
-    >>> result = TrainResult(test_error=2.5, test_loss=0.08, test_ece=0.9, epochs=20, folder="runs/first")
-    >>> result
-    <TrainResult: test error 2.50 %, loss 0.0800, calibration error 0.90 % after 20 epochs>
+    Examples:
+        >>> result = TrainResult(test_error=2.5, test_loss=0.08, test_ece=0.9, epochs=20, folder="runs/first")
+        >>> result
+        <TrainResult: test error 2.50 %, loss 0.0800, calibration error 0.90 % after 20 epochs>
     """
 
     @property

@@ -141,7 +141,8 @@ def train(
         KeyboardInterrupt: Ctrl-C was pressed. The last finished epoch is saved, and the message holds
             the command that resumes the run.
 
-    >>> result = train(out="runs/first", dataset="digits", epochs=1, quiet=True)
+    Examples:
+        >>> result = train(out="runs/first", dataset="digits", epochs=1, quiet=True)
     """
     options = dict(locals())
     for name in ("out", "resume", "data_dir", "download", "threads", "callbacks", "quiet", "set"):

@@ -41,11 +41,12 @@ def audit(model: "keras.Model | str | Path", name: str | None = None) -> "list[F
         BadInput: `model` is something else, is damaged, or its calls cannot be known without running its code.
             `BadInput` is a `ValueError`.
 
-    >>> import keras
-    >>> x = keras.Input((8,))
-    >>> y = keras.layers.Dropout(0.5, name="late")(keras.layers.Dense(3)(x))
-    >>> [(finding.rule, finding.level, finding.layer) for finding in audit(keras.Model(x, y))]
-    [('dropout-at-output', 'error', 'late')]
+    Examples:
+        >>> import keras
+        >>> x = keras.Input((8,))
+        >>> y = keras.layers.Dropout(0.5, name="late")(keras.layers.Dense(3)(x))
+        >>> [(finding.rule, finding.level, finding.layer) for finding in audit(keras.Model(x, y))]
+        [('dropout-at-output', 'error', 'late')]
     """
     from zoo.surgery import audit as rules
 

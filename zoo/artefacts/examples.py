@@ -18,8 +18,9 @@ _LONGEST = {"text": 120, "label": 18}  # characters
 def texts(ids: np.ndarray, vocabulary: Sequence[str]) -> np.ndarray:
     """Returns token ids `(n, length)` as texts `(n,)`, without padding.
 
-    >>> texts(np.array([[2, 3, 0]]), ["", "[UNK]", "a", "film"]).tolist()
-    ['a film']
+    Examples:
+        >>> texts(np.array([[2, 3, 0]]), ["", "[UNK]", "a", "film"]).tolist()
+        ['a film']
     """
     return np.array([" ".join(vocabulary[i] for i in row if i) for row in ids])
 
@@ -35,8 +36,9 @@ def rows(
         labels: names of the classes.
         given: the texts, for a text model.
 
-    >>> rows([1], np.array([[0.0, 0.0]]), ["bad", "good"])
-    [{'label': 'good', 'predicted': 'bad', 'probability': 0.5}]
+    Examples:
+        >>> rows([1], np.array([[0.0, 0.0]]), ["bad", "good"])
+        [{'label': 'good', 'predicted': 'bad', 'probability': 0.5}]
     """
     result = []
     for i, (truth, probabilities) in enumerate(zip(y, metrics.softmax(logits), strict=True)):

@@ -52,7 +52,8 @@ def export(
             Keras. Nothing is left behind.
         CannotWrite: the disk is full, or the folder cannot be written. Nothing is left behind.
 
-    >>> export("runs/first", formats=("keras", "onnx"))  # doctest: +SKIP
+    Examples:
+        >>> export("runs/first", formats=("keras", "onnx"))  # doctest: +SKIP
     """
     formats = check_formats(formats)
     run = runs.read(folder)

@@ -47,8 +47,9 @@ def load(folder: str | Path, runtime: str = "auto", threads: int | None = None) 
         BadInput (a ValueError): files differ from those that were exported, the card is
             invalid, or the runtime is not available. No model has been opened then.
 
-    >>> load("mlp-digits-default", runtime="onnx")
-    Artefact('mlp-digits-default': mlp, modes inference, mc; onnx)
+    Examples:
+        >>> load("mlp-digits-default", runtime="onnx")
+        Artefact('mlp-digits-default': mlp, modes inference, mc; onnx)
     """
     one_of("runtime", runtime, ("auto", *FASTEST_FIRST))
     if threads is not None:
@@ -266,8 +267,9 @@ def sample_seeds(seed: int, samples: int, chunk: int) -> list[int]:
     Sample 0 of chunk 0 has `seed` itself, so one pass with that seed is among the samples.
     Every other sample has its own stream, `sample/NUMBER/CHUNK`.
 
-    >>> sample_seeds(7, 3, 0)
-    [7, 411427803, 1160187937]
+    Examples:
+        >>> sample_seeds(7, 3, 0)
+        [7, 411427803, 1160187937]
     """
     return [seed if s == chunk == 0 else of_sample(seed, s, chunk) for s in range(samples)]
 

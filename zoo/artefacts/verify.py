@@ -46,8 +46,9 @@ def verify(folder: str | Path) -> Iterator[Check]:
     Raises:
         BadInput: `folder` is not an artefact.
 
-    >>> all(check.ok for check in verify("saved_models/mlp-digits-default"))
-    True
+    Examples:
+        >>> all(check.ok for check in verify("saved_models/mlp-digits-default"))
+        True
     """
     folder = locate.artefact(folder)
     check = _tried("checksums", lambda: sums.check(folder) or "all files match, no other files")

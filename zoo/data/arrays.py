@@ -135,8 +135,9 @@ def rows(what: str, x: np.ndarray) -> np.ndarray:
     Raises:
         BadInput: values that are no numbers, are missing, or do not fit float32.
 
-    >>> rows("x", np.array([[1, 2]]))
-    array([[1., 2.]], dtype=float32)
+    Examples:
+        >>> rows("x", np.array([[1, 2]]))
+        array([[1., 2.]], dtype=float32)
     """
     if x.dtype.kind not in "biuf":
         raise BadInput(f"{what} must hold numbers, got type {x.dtype}; encode other values as numbers")

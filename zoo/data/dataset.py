@@ -129,8 +129,9 @@ def load(
             option out of range. `BadInput` is a `ValueError`.
         RunFailed: a download fails.
 
-    >>> load("digits", train_size=100)
-    Dataset('digits': 100 train, 360 val, 360 test; images (8, 8, 1), 10 classes)
+    Examples:
+        >>> load("digits", train_size=100)
+        Dataset('digits': 100 train, 360 val, 360 test; images (8, 8, 1), 10 classes)
     """
     options = DataOptions(
         train_size=train_size,
@@ -198,8 +199,9 @@ def summary(data: Mapping[str, Any]) -> list[str]:
     Args:
         data: the entry `data` of a `config.json`, or the result of `describe` with its name as `dataset`.
 
-    >>> summary({"dataset": "digits", "sizes": {"train": 1077, "val": 360, "test": 360}, "classes": 10})
-    ['digits: 1,077 training, 360 validation and 360 test examples of 10 classes']
+    Examples:
+        >>> summary({"dataset": "digits", "sizes": {"train": 1077, "val": 360, "test": 360}, "classes": 10})
+        ['digits: 1,077 training, 360 validation and 360 test examples of 10 classes']
     """
     train, val, test = (data["sizes"][key] for key in PARTS)
     line = (

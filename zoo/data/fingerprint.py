@@ -22,10 +22,11 @@ _BYTES, _FEWEST = 2**24, 64  # of each part: about the bytes that are hashed, an
 def of(dataset: "Dataset") -> dict[str, str]:
     """Returns a hash of each part: its classes, and the same sample of its examples each time.
 
-    >>> from zoo import data
-    >>> digits = data.load("digits", train_size=100)
-    >>> of(digits) == of(data.load("digits", train_size=100)), sorted(of(digits))
-    (True, ['test', 'train', 'val'])
+    Examples:
+        >>> from zoo import data
+        >>> digits = data.load("digits", train_size=100)
+        >>> of(digits) == of(data.load("digits", train_size=100)), sorted(of(digits))
+        (True, ['test', 'train', 'val'])
     """
     example = int(np.prod(dataset.input_shape)) * (1 if dataset.kind == "image" else 4)
     count = max(_FEWEST, _BYTES // max(1, example))

@@ -31,9 +31,10 @@ def load_foreign(
     Raises:
         BadInput: the set is not ready, or holds another kind of examples.
 
-    >>> digits = datasets.load("digits")
-    >>> load_foreign("digits", digits).shape
-    (360, 8, 8, 1)
+    Examples:
+        >>> digits = datasets.load("digits")
+        >>> load_foreign("digits", digits).shape
+        (360, 8, 8, 1)
     """
     if like.kind == "image":
         return _images(name, like, data_dir, download)

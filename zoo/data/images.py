@@ -123,8 +123,9 @@ def as_pixels(what: str, x: np.ndarray, value_range: tuple[float, float] | None 
         BadInput: values that are no numbers or outside the range, or fractions from 0 to 1 without a
             `value_range`.
 
-    >>> as_pixels("x", np.array([0.0, 0.5, 1.0]), (0, 1)).tolist()
-    [0, 128, 255]
+    Examples:
+        >>> as_pixels("x", np.array([0.0, 0.5, 1.0]), (0, 1)).tolist()
+        [0, 128, 255]
     """
     if x.dtype.kind not in "biuf":
         raise BadInput(f"{what} must hold numbers from 0 to 255, got type {x.dtype}; give an array of pixels")
@@ -216,8 +217,9 @@ def fitted(images: np.ndarray, shape: tuple[int, int, int], how: str = "squash")
     Raises:
         BadInput: another number of channels.
 
-    >>> fitted(np.zeros((2, 8, 8, 1), np.uint8), (4, 4, 3)).shape
-    (2, 4, 4, 3)
+    Examples:
+        >>> fitted(np.zeros((2, 8, 8, 1), np.uint8), (4, 4, 3)).shape
+        (2, 4, 4, 3)
     """
     from PIL import Image
 
@@ -370,8 +372,9 @@ def displayed(image: np.ndarray) -> np.ndarray:
     Args:
         image: pixels from 0 to 255, `(height, width, channels)`.
 
-    >>> displayed(np.full((4, 4, 2), 7.4)).shape, displayed(np.zeros((4, 4, 4))).shape
-    ((4, 4), (4, 4, 3))
+    Examples:
+        >>> displayed(np.full((4, 4, 2), 7.4)).shape, displayed(np.zeros((4, 4, 4))).shape
+        ((4, 4), (4, 4, 3))
     """
     channels = image.shape[-1]
     shown = image[..., :3] if channels in (3, 4) else np.asarray(image, float).mean(-1)

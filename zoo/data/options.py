@@ -19,8 +19,9 @@ def value_range(name: str, value: Any) -> str:
     Raises:
         BadInput: another form, or LOW is not below HIGH.
 
-    >>> value_range("value_range", (0, 16))
-    '0:16'
+    Examples:
+        >>> value_range("value_range", (0, 16))
+        '0:16'
     """
     parts: Any = value.split(":") if isinstance(value, str) else value
     try:
@@ -39,8 +40,9 @@ class DataOptions:
     Raises:
         BadInput: a value out of range. `BadInput` is a `ValueError`.
 
-    >>> DataOptions(train_size=1000).split_seed
-    0
+    Examples:
+        >>> DataOptions(train_size=1000).split_seed
+        0
     """
 
     train_size: int | None = fields.whole(

@@ -80,9 +80,10 @@ def classes_of(given: np.ndarray) -> tuple[tuple[str, ...], Callable[[np.ndarray
 
     Numbers are ordered by value, texts by their characters. The function returns -1 for other labels.
 
-    >>> names, to_classes = classes_of(np.array([3, 1, 3]))
-    >>> names, to_classes(np.array([1, 3, 2])).tolist()
-    (('1', '3'), [0, 1, -1])
+    Examples:
+        >>> names, to_classes = classes_of(np.array([3, 1, 3]))
+        >>> names, to_classes(np.array([1, 3, 2])).tolist()
+        (('1', '3'), [0, 1, -1])
     """
     present = np.unique(given)
 

@@ -54,8 +54,9 @@ def vectorizer(vocabulary: Sequence[str], length: int, name: str | None = None) 
     Raises:
         BadInput: `vocabulary` does not have that form.
 
-    >>> vectorizer(("", "[UNK]", "good", "film"), 4)(["A good film!"]).numpy().tolist()
-    [[1, 2, 3, 0]]
+    Examples:
+        >>> vectorizer(("", "[UNK]", "good", "film"), 4)(["A good film!"]).numpy().tolist()
+        [[1, 2, 3, 0]]
     """
     _check(vocabulary, "the vocabulary")
     return _layer(length, vocabulary=list(vocabulary[len(RESERVED) :]), name=name)

@@ -95,9 +95,10 @@ class Dropout(_Dropping, keras.layers.Dropout):
     is dropped independently with probability `rate`, exact to 2**-32 (`realised_rate`). The others are
     divided by the share kept. Masks of single values are not stored for the gradient.
 
-    >>> layer = Dropout(0.25, seed=1)
-    >>> layer.realised_rate
-    0.25
+    Examples:
+        >>> layer = Dropout(0.25, seed=1)
+        >>> layer.realised_rate
+        0.25
     """
 
 
@@ -143,8 +144,9 @@ class DropBlock2D(_Drawing, keras.layers.Layer):
     Raises:
         BadInput: a rate outside [0, 1), or a block size below 1. `BadInput` is a `ValueError`.
 
-    >>> DropBlock2D(0.1, block_size=3, seed=1)(tf.ones((2, 8, 8, 4)), training=True).shape
-    TensorShape([2, 8, 8, 4])
+    Examples:
+        >>> DropBlock2D(0.1, block_size=3, seed=1)(tf.ones((2, 8, 8, 4)), training=True).shape
+        TensorShape([2, 8, 8, 4])
     """
 
     def __init__(

@@ -53,11 +53,12 @@ class FollowSchedule(keras.callbacks.Callback):
         BadInput: when training starts, if nothing in the model knows a schedule: a clone, a copy or a reloaded file
             has lost it. `BadInput` is a `ValueError`.
 
-    >>> model = zoo.build("mlp", (8, 8, 1), 10, zoo.Placement({"hidden": 0.5}, schedule="late"))
-    >>> digits = zoo.data.load("digits", train_size=100)
-    >>> history = zoo.compile(model).fit(
-    ...     digits.train.x, digits.train.y, epochs=2, verbose=0, callbacks=[FollowSchedule()]
-    ... )
+    Examples:
+        >>> model = zoo.build("mlp", (8, 8, 1), 10, zoo.Placement({"hidden": 0.5}, schedule="late"))
+        >>> digits = zoo.data.load("digits", train_size=100)
+        >>> history = zoo.compile(model).fit(
+        ...     digits.train.x, digits.train.y, epochs=2, verbose=0, callbacks=[FollowSchedule()]
+        ... )
     """
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -46,8 +46,9 @@ def list_models(pattern: str = "*") -> list[str]:
     Returns:
         Names that `build` takes as `model`.
 
-    >>> list_models("*n*")
-    ['cnn', 'resnet', 'transformer']
+    Examples:
+        >>> list_models("*n*")
+        ['cnn', 'resnet', 'transformer']
     """
     return [name for name in CONFIGS if any(fnmatch.fnmatch(name, text) for text in texts("pattern", pattern))]
 
@@ -137,8 +138,9 @@ def name_of(
 ) -> str:
     """Returns `<model>-<dataset>-<placement>`; a placement without a name is called `custom`.
 
-    >>> name_of("cnn", "digits", Placement({"hidden": 0.5}))
-    'cnn-digits-default'
+    Examples:
+        >>> name_of("cnn", "digits", Placement({"hidden": 0.5}))
+        'cnn-digits-default'
     """
     label = "custom"
     for name in PLACEMENTS:
@@ -151,8 +153,9 @@ def name_of(
 def artefact_name(model: str, dataset: str, placement: str) -> str:
     """Returns `<model>-<dataset>-<placement>` of their names, fit for a folder.
 
-    >>> artefact_name("mlp", "data/wine.csv", "none")
-    'mlp-data-wine-none'
+    Examples:
+        >>> artefact_name("mlp", "data/wine.csv", "none")
+        'mlp-data-wine-none'
     """
     parts = dataset.replace("folder:", "").strip("/")
     parts = re.sub(r"[.](npz|csv|tsv|jsonl)$", "", parts).split("/")[-2:]
@@ -206,9 +209,10 @@ def build(
         BadInput: an unknown model, site, setting or placement, or a shape that the model cannot
             take. Nothing has been built then. `BadInput` is a `ValueError`.
 
-    >>> model = build("mlp", (8, 8, 1), 10, placement={"hidden": 0.5}, hidden=(64, 64))
-    >>> model.output_shape
-    (None, 10)
+    Examples:
+        >>> model = build("mlp", (8, 8, 1), 10, placement={"hidden": 0.5}, hidden=(64, 64))
+        >>> model.output_shape
+        (None, 10)
     """
     config = configure(model, settings)
     tokens = vocabulary is not None

@@ -35,9 +35,10 @@ def compile(model: "keras.Model", **keywords: Any) -> "keras.Model":
         BadInput: `model` is not a Keras model, or returns probabilities and no loss is given. `BadInput` is a
             `ValueError`.
 
-    >>> model = zoo.compile(zoo.build("mlp", (8, 8, 1), 10))
-    >>> model.loss.from_logits
-    True
+    Examples:
+        >>> model = zoo.compile(zoo.build("mlp", (8, 8, 1), 10))
+        >>> model.loss.from_logits
+        True
     """
     import keras
 

@@ -102,8 +102,9 @@ def configured(kind: type, settings: Mapping[str, Any]) -> Config:
     Raises:
         BadInput: an unknown field or a value out of range.
 
-    >>> configured(MLP, {"hidden": "256/256"}).hidden
-    (256, 256)
+    Examples:
+        >>> configured(MLP, {"hidden": "256/256"}).hidden
+        (256, 256)
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     values = {}
@@ -123,8 +124,9 @@ def widened(config: Config, factor: float) -> Config:
 
     The width of a transformer is rounded to a multiple of its heads.
 
-    >>> widened(MLP((100, 50)), 0.5).hidden
-    (50, 25)
+    Examples:
+        >>> widened(MLP((100, 50)), 0.5).hidden
+        (50, 25)
     """
     step = getattr(config, "heads", 1)  # attention heads share the width evenly
 

@@ -23,10 +23,11 @@ def standardise(model: "keras.Model", x: np.ndarray) -> "keras.Model":
     Returns:
         The same model.
 
-    >>> from zoo.models.catalogue import build
-    >>> model = standardise(build("mlp", (2,), 2, hidden=(4,)), np.array([[1.0, 5.0], [3.0, 5.0]]))
-    >>> np.asarray(model.get_layer("normalization")(np.array([[3.0, 6.0]]))).tolist()
-    [[1.0, 1.0]]
+    Examples:
+        >>> from zoo.models.catalogue import build
+        >>> model = standardise(build("mlp", (2,), 2, hidden=(4,)), np.array([[1.0, 5.0], [3.0, 5.0]]))
+        >>> np.asarray(model.get_layer("normalization")(np.array([[3.0, 6.0]]))).tolist()
+        [[1.0, 1.0]]
     """
     layer = model.get_layer(LAYER)
     mean, variance = x.mean(axis=0, dtype=np.float64), x.var(axis=0, dtype=np.float64)

@@ -116,11 +116,12 @@ def compare_modes(
         BadInput (a ValueError): another kind of model; outputs that may be logits or
             probabilities; a layer that `zoo.in_mode` refuses; or `y` that does not fit.
 
-    >>> import numpy as np, zoo
-    >>> model = zoo.build("mlp", (8, 8, 1), 10, {"hidden": 0.5}, hidden=(16,))
-    >>> result = compare_modes(model, np.zeros((4, 8, 8, 1), "uint8"))
-    >>> list(result["modes"]["inference"])
-    ['entropy']
+    Examples:
+        >>> import numpy as np, zoo
+        >>> model = zoo.build("mlp", (8, 8, 1), 10, {"hidden": 0.5}, hidden=(16,))
+        >>> result = compare_modes(model, np.zeros((4, 8, 8, 1), "uint8"))
+        >>> list(result["modes"]["inference"])
+        ['entropy']
     """
     graph = keras_graph.Graph(model)
     checks.one_of("masks", masks, MASKS)

@@ -41,11 +41,12 @@ def in_mode(model: keras.Model, mode: str, masks: str = "per-example") -> Callab
             `mc` and `training`, a layer that draws random numbers which no seed decides; in
             `inference`, a layer that draws them there; with `shared`, a layer with dropout in its own code.
 
-    >>> import numpy as np, zoo
-    >>> model = zoo.build("mlp", (8, 8, 1), 10, seed=1)
-    >>> sample = in_mode(model, "mc")
-    >>> sample(np.zeros((2, 8, 8, 1), "uint8"), seed=7).shape
-    TensorShape([2, 10])
+    Examples:
+        >>> import numpy as np, zoo
+        >>> model = zoo.build("mlp", (8, 8, 1), 10, seed=1)
+        >>> sample = in_mode(model, "mc")
+        >>> sample(np.zeros((2, 8, 8, 1), "uint8"), seed=7).shape
+        TensorShape([2, 10])
     """
     checks.one_of("mode", mode, MODES)
     graph = keras_graph.Graph(model)

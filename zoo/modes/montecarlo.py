@@ -49,12 +49,13 @@ class Sampler:
         BadInput (a ValueError): the model has no active dropout or more than one output, or
             `zoo.in_mode` refuses it.
 
-    >>> import numpy as np, zoo
-    >>> sampler = Sampler(zoo.build("cnn", (8, 8, 1), 10, {"hidden": 0.5}))
-    >>> sampler.samples(np.zeros((2, 8, 8, 1), "uint8"), seeds=[1, 2, 3]).shape
-    (3, 2, 10)
-    >>> sampler.about
-    '5 of 6 layers with weights run once for all samples, 1 once per sample'
+    Examples:
+        >>> import numpy as np, zoo
+        >>> sampler = Sampler(zoo.build("cnn", (8, 8, 1), 10, {"hidden": 0.5}))
+        >>> sampler.samples(np.zeros((2, 8, 8, 1), "uint8"), seeds=[1, 2, 3]).shape
+        (3, 2, 10)
+        >>> sampler.about
+        '5 of 6 layers with weights run once for all samples, 1 once per sample'
     """
 
     def __init__(self, model: keras.Model, masks: str = "per-example") -> None:

@@ -19,11 +19,12 @@ LISTED = 8  # layers and BatchNorms in the text; the file has all
 def text(result: Mapping) -> str:
     """Returns the result of `compare_modes` as tables: the modes, the layers that move most, the BatchNorms.
 
-    >>> figures = {"entropy": 0.5}
-    >>> shown = text({"model": "m", "examples": 1, "samples": 1, "batch": 1, "passes": 1, "seed": 0, "assumed": "a",
-    ...     "modes": {"inference": figures}, "layers": [], "batch_norms": [], "notes": ["nothing is dropped"]})
-    >>> "inference" in shown, "loss" in shown
-    (True, False)
+    Examples:
+        >>> figures = {"entropy": 0.5}
+        >>> shown = text({"model": "m", "examples": 1, "samples": 1, "batch": 1, "passes": 1, "seed": 0, "assumed": "a",
+        ...     "modes": {"inference": figures}, "layers": [], "batch_norms": [], "notes": ["nothing is dropped"]})
+        >>> "inference" in shown, "loss" in shown
+        (True, False)
     """
     head = f"{result['model']}{_where(result)}: {result['examples']:,} examples, {result['samples']} mc samples, "
     head += f"batch size up to {result['batch']}, seed {result['seed']}"
@@ -35,8 +36,9 @@ def text(result: Mapping) -> str:
 def ratio(value: float | None) -> str:
     """Returns a ratio with three digits, or a dash for None.
 
-    >>> ratio(0.50312), ratio(12.0), ratio(None)
-    ('0.503', '12.0', '-')
+    Examples:
+        >>> ratio(0.50312), ratio(12.0), ratio(None)
+        ('0.503', '12.0', '-')
     """
     if value is None:
         return "-"

@@ -40,12 +40,13 @@ def thinned(model: keras.Model, seed: int) -> keras.Model:
             an axis of unknown size; a mask layer that is called several times; a layer that the model calls with
             `training=True`; or another kind of model.
 
-    >>> import numpy as np, zoo
-    >>> model = zoo.build("mlp", (8, 8, 1), 10, {"hidden": 0.5}, seed=1)
-    >>> network, x = thinned(model, seed=7), np.ones((2, 8, 8, 1), "uint8")
-    >>> sample = zoo.in_mode(model, "mc", "shared")(x, seed=7)
-    >>> bool(np.allclose(network(x), sample, atol=1e-6)), [l.name for l in network.layers if "drop" in l.name]
-    (True, [])
+    Examples:
+        >>> import numpy as np, zoo
+        >>> model = zoo.build("mlp", (8, 8, 1), 10, {"hidden": 0.5}, seed=1)
+        >>> network, x = thinned(model, seed=7), np.ones((2, 8, 8, 1), "uint8")
+        >>> sample = zoo.in_mode(model, "mc", "shared")(x, seed=7)
+        >>> bool(np.allclose(network(x), sample, atol=1e-6)), [l.name for l in network.layers if "drop" in l.name]
+        (True, [])
     """
     checks.integer("seed", seed, -(2**31), 2**31 - 1)
     graph = keras_graph.Graph(model)

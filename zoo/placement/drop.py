@@ -58,12 +58,13 @@ class Drop:
         BadInput: a rate outside [0, 1), an unknown kind or ramp, a linear ramp over several rates, a
             block size below 1 or with another kind. `BadInput` is a `ValueError`.
 
-    >>> Drop(0.1, "spatial")
-    Drop(rate=0.1, kind='spatial', ramp='constant', block_size=5)
-    >>> Drop((0.1, 0.2)).rates((0, 1))
-    (0.1, 0.2)
-    >>> Drop(0.4, ramp="linear").rates((0, 1, 2))
-    (0.0, 0.2, 0.4)
+    Examples:
+        >>> Drop(0.1, "spatial")
+        Drop(rate=0.1, kind='spatial', ramp='constant', block_size=5)
+        >>> Drop((0.1, 0.2)).rates((0, 1))
+        (0.1, 0.2)
+        >>> Drop(0.4, ramp="linear").rates((0, 1, 2))
+        (0.0, 0.2, 0.4)
     """
 
     rate: float | tuple[float, ...]

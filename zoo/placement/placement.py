@@ -37,8 +37,9 @@ class Placement:
             scaling with `gaussian`, with `drop_block`, or with a schedule. `BadInput` is a
             `ValueError`.
 
-    >>> str(Placement({"hidden": 0.5, "conv": Drop(0.1, "spatial")}))
-    'conv=0.1:spatial,hidden=0.5'
+    Examples:
+        >>> str(Placement({"hidden": 0.5, "conv": Drop(0.1, "spatial")}))
+        'conv=0.1:spatial,hidden=0.5'
     """
 
     sites: Mapping[str, Drop] = field(default_factory=dict)
@@ -141,8 +142,9 @@ class Placement:
         Raises:
             BadInput: text that is not JSON, an unknown or repeated key, or a bad value.
 
-        >>> str(Placement.from_json('{"sites": {"hidden": 0.5}, "recipe": {"learning_rate": 0.003}}'))
-        'hidden=0.5'
+        Examples:
+            >>> str(Placement.from_json('{"sites": {"hidden": 0.5}, "recipe": {"learning_rate": 0.003}}'))
+            'hidden=0.5'
         """
         if isinstance(data, str):
             data = parse_json("the placement", data, 'write it as {"sites": {"hidden": 0.5}}', unique_keys)
@@ -169,8 +171,9 @@ class Placement:
         Raises:
             BadInput: an item of another form, a site given twice, or a bad value.
 
-        >>> Placement.parse("hidden=0.5").sites["hidden"].rate
-        0.5
+        Examples:
+            >>> Placement.parse("hidden=0.5").sites["hidden"].rate
+            0.5
         """
         items = [item for text in texts("drop", items) for item in text.split(",") if item.strip()]
         sites: dict[str, Drop] = {}

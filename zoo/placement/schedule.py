@@ -41,10 +41,11 @@ class Schedule:
         BadInput: an unknown name, a part outside (0, 1], or a part with another schedule. `BadInput` is
             a `ValueError`.
 
-    >>> float(Schedule("early", 0.5).factor(0.25))
-    0.5
-    >>> str(Schedule.parse("late:0.25"))
-    'late:0.25'
+    Examples:
+        >>> float(Schedule("early", 0.5).factor(0.25))
+        0.5
+        >>> str(Schedule.parse("late:0.25"))
+        'late:0.25'
     """
 
     name: str = "constant"

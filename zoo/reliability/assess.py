@@ -159,11 +159,12 @@ def uncertainty(
     Raises:
         BadInput (a ValueError): another kind of model, or arguments out of range.
 
-    >>> import zoo
-    >>> model = zoo.build("mlp", (8, 8, 1), 10, {"hidden": 0.5}, hidden=(16,))
-    >>> result = uncertainty(model, zoo.data.load("digits"), samples=2, resamples=10)
-    >>> sorted(result["samples"])
-    ['1', '2']
+    Examples:
+        >>> import zoo
+        >>> model = zoo.build("mlp", (8, 8, 1), 10, {"hidden": 0.5}, hidden=(16,))
+        >>> result = uncertainty(model, zoo.data.load("digits"), samples=2, resamples=10)
+        >>> sorted(result["samples"])
+        ['1', '2']
     """
     checks.integer("samples", samples, 1, checks.MOST["samples"])
     checks.integer("seed", seed, 0, checks.MOST["seed"])

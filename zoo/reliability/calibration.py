@@ -117,10 +117,11 @@ def temperature(log_p: np.ndarray, labels: np.ndarray) -> float:
     Raises:
         BadInput: no temperature between 0.01 and 100 minimises it, as when every example is right.
 
-    >>> p = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
-    >>> t = temperature(np.log(p), np.array([0, 0, 0, 1]))  # right in 75 %: too confident
-    >>> round(float(np.exp(scaled(np.log(p), t)[0, 0])), 3)
-    0.75
+    Examples:
+        >>> p = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
+        >>> t = temperature(np.log(p), np.array([0, 0, 0, 1]))  # right in 75 %: too confident
+        >>> round(float(np.exp(scaled(np.log(p), t)[0, 0])), 3)
+        0.75
     """
     finite = np.maximum(log_p, np.log(np.finfo(np.float64).tiny))  # a probability of 0 stays far below all others
     of_labels = finite[np.arange(len(labels)), labels]

@@ -36,8 +36,9 @@ def corrupted(images: np.ndarray, kind: str, strength: int, seed: int = 0) -> np
     Raises:
         BadInput: an unknown kind or strength.
 
-    >>> corrupted(np.full((1, 4, 4, 1), 100, np.uint8), "brightness", 2)[0, 0, 0]
-    array([151], dtype=uint8)
+    Examples:
+        >>> corrupted(np.full((1, 4, 4, 1), 100, np.uint8), "brightness", 2)[0, 0, 0]
+        array([151], dtype=uint8)
     """
     one_of("corruption", kind, KINDS)
     integer("strength", strength, STRENGTHS[0], STRENGTHS[-1])

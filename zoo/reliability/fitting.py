@@ -37,11 +37,12 @@ def fit(
         and `ece_scaled` after temperature scaling, and `thresholds`, one for each of `coverages`: a set holds the
         classes whose probability is at least 1 minus the threshold.
 
-    >>> import zoo
-    >>> digits = zoo.data.load("digits", train_size=10)
-    >>> fitted = fit(zoo.build("mlp", (8, 8, 1), 10, {}, hidden=(8,)), digits.val, digits.test)
-    >>> sorted(fitted["modes"]), fitted["coverages"][-1]
-    (['inference'], 0.995)
+    Examples:
+        >>> import zoo
+        >>> digits = zoo.data.load("digits", train_size=10)
+        >>> fitted = fit(zoo.build("mlp", (8, 8, 1), 10, {}, hidden=(8,)), digits.val, digits.test)
+        >>> sorted(fitted["modes"]), fitted["coverages"][-1]
+        (['inference'], 0.995)
     """
     if not len(val):
         return None

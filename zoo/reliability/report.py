@@ -82,13 +82,14 @@ def write(result: "UncertaintyResult", folder: str | Path) -> tuple[Path, ...]:
 def text(result: Mapping[str, Any]) -> str:
     """Returns the result as tables: the figures of each mode, and how well foreign and corrupted data are noticed.
 
-    >>> figure = {"value": None, "low": None, "high": None, "reason": "nothing to measure"}
-    >>> figures = {**dict.fromkeys(MEASURES, figure), "ood": {}}
-    >>> shown = text({"model": "m", "dataset": "d", "examples": 1, "validation_examples": 1, "drawn": 1,
-    ...     "masks": "shared", "level": 0.9, "modes": {"inference": figures, "mc": None}, "difference": None,
-    ...     "corruptions": None, "notes": []})
-    >>> "nothing to measure" in shown
-    True
+    Examples:
+        >>> figure = {"value": None, "low": None, "high": None, "reason": "nothing to measure"}
+        >>> figures = {**dict.fromkeys(MEASURES, figure), "ood": {}}
+        >>> shown = text({"model": "m", "dataset": "d", "examples": 1, "validation_examples": 1, "drawn": 1,
+        ...     "masks": "shared", "level": 0.9, "modes": {"inference": figures, "mc": None}, "difference": None,
+        ...     "corruptions": None, "notes": []})
+        >>> "nothing to measure" in shown
+        True
     """
     parts = [_head(result), _figures(result), _foreign(result), _corruptions(result), _notes(result)]
     return "\n\n".join(part for part in parts if part)

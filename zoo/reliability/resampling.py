@@ -48,9 +48,10 @@ class Bootstrap:
         resamples: number of resamples.
         seed: seed of the resamples.
 
-    >>> values = np.array([0.0, 1.0, 1.0, 0.0])
-    >>> Bootstrap(4, seed=1).estimate(mean_of(values)).figure()["value"]
-    0.5
+    Examples:
+        >>> values = np.array([0.0, 1.0, 1.0, 0.0])
+        >>> Bootstrap(4, seed=1).estimate(mean_of(values)).figure()["value"]
+        0.5
     """
 
     def __init__(self, examples: int, resamples: int = RESAMPLES, seed: int = 0) -> None:
@@ -140,7 +141,8 @@ class OfSums:
 def mean_of(values: np.ndarray) -> OfSums:
     """Returns the measure that averages `values` `(examples,)`.
 
-    >>> exact(mean_of(np.array([1.0, 3.0])), 2)
-    2.0
+    Examples:
+        >>> exact(mean_of(np.array([1.0, 3.0])), 2)
+        2.0
     """
     return OfSums(np.asarray(values, np.float64)[:, None], lambda means: means[:, 0])

@@ -40,10 +40,11 @@ class RiskCoverage:
         score: uncertainty `(examples,)`, higher for less certain.
         wrong: whether each prediction is wrong, bool `(examples,)`.
 
-    >>> curve = RiskCoverage(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, False, False, True]))
-    >>> figures = curve.measures(np.ones((1, 4)))
-    >>> figures["aurc"], figures["error_at_20"]
-    (array([6.25]), array([25.]))
+    Examples:
+        >>> curve = RiskCoverage(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, False, False, True]))
+        >>> figures = curve.measures(np.ones((1, 4)))
+        >>> figures["aurc"], figures["error_at_20"]
+        (array([6.25]), array([25.]))
     """
 
     def __init__(self, score: np.ndarray, wrong: np.ndarray) -> None:

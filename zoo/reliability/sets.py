@@ -45,8 +45,9 @@ def threshold(scores_of_labels: np.ndarray, coverage: float) -> float:
     Raises:
         BadInput: there are too few examples for this coverage.
 
-    >>> threshold(np.arange(1, 10) / 10, 0.9)
-    0.9
+    Examples:
+        >>> threshold(np.arange(1, 10) / 10, 0.9)
+        0.9
     """
     n = len(scores_of_labels)
     rank = int(np.ceil((n + 1) * coverage - 1e-9))

@@ -13,9 +13,10 @@ class Detection:
         known: score of the test examples `(n,)`.
         foreign: score of the foreign examples `(m,)`.
 
-    >>> detection = Detection(np.array([0.1, 0.2]), np.array([0.3, 0.15]))
-    >>> detection.measures(np.ones((1, 2)), np.ones((1, 2)))["auroc"]
-    array([0.75])
+    Examples:
+        >>> detection = Detection(np.array([0.1, 0.2]), np.array([0.3, 0.15]))
+        >>> detection.measures(np.ones((1, 2)), np.ones((1, 2)))["auroc"]
+        array([0.75])
     """
 
     def __init__(self, known: np.ndarray, foreign: np.ndarray) -> None:

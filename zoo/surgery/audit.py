@@ -91,11 +91,12 @@ def audit(model: keras.Model, name: str = "MODEL") -> list[Finding]:
         BadInput: the calls of the model cannot be known without running its code. `BadInput` is a
             `ValueError`.
 
-    >>> import keras
-    >>> x = keras.Input((8,))
-    >>> y = keras.layers.Dropout(0.5, name="late")(keras.layers.Dense(3)(x))
-    >>> [(finding.rule, finding.level, finding.layer) for finding in audit(keras.Model(x, y))]
-    [('dropout-at-output', 'error', 'late')]
+    Examples:
+        >>> import keras
+        >>> x = keras.Input((8,))
+        >>> y = keras.layers.Dropout(0.5, name="late")(keras.layers.Dense(3)(x))
+        >>> [(finding.rule, finding.level, finding.layer) for finding in audit(keras.Model(x, y))]
+        [('dropout-at-output', 'error', 'late')]
     """
     case = _Case(model, name)
     findings = [finding for rule in RULES for finding in rule(case)]
@@ -139,8 +140,9 @@ def variance_ratio(rate: float, mean: float = 1 / math.sqrt(2 * math.pi), square
         mean: mean of the activations. The default is that of a ReLU of a standard normal variable.
         square: mean of their squares.
 
-    >>> [round(variance_ratio(rate), 2) for rate in (0.1, 0.3, 0.5)]
-    [1.16, 1.63, 2.47]
+    Examples:
+        >>> [round(variance_ratio(rate), 2) for rate in (0.1, 0.3, 0.5)]
+        [1.16, 1.63, 2.47]
     """
     return (square / (1 - rate) - mean**2) / (square - mean**2)
 

@@ -63,8 +63,9 @@ class Network:
     def label(self) -> str:
         """The model's name in paths and columns: a slug, and eight digits of a hash of what it is.
 
-        >>> Network("applications/ResNet50").label
-        'ResNet50-de67406c'
+        Examples:
+            >>> Network("applications/ResNet50").label
+            'ResNet50-de67406c'
         """
         name = re.split("[/:]", self.model.removesuffix(".keras"))[-1]
         slug = re.sub(r"[^A-Za-z0-9._]+", "_", name)[:40] or "model"
@@ -220,8 +221,9 @@ def _found(sites):
 def is_network(model: Any) -> bool:
     """Returns whether a MODEL is not one of the four: a file, an application or a function.
 
-    >>> is_network("mlp"), is_network("mine.keras"), is_network("aplications/x")
-    (False, True, False)
+    Examples:
+        >>> is_network("mlp"), is_network("mine.keras"), is_network("aplications/x")
+        (False, True, False)
     """
     text = str(model)
     return text.endswith((".keras", ".h5", ".hdf5")) or text.startswith("applications/") or ":" in text

@@ -61,8 +61,9 @@ def open_model(
     Raises:
         BadInput: there is no such model, or it cannot be opened. `BadInput` is a `ValueError`.
 
-    >>> open_model("mlp", (8, 8, 1), 10).output_shape
-    (None, 10)
+    Examples:
+        >>> open_model("mlp", (8, 8, 1), 10).output_shape
+        (None, 10)
     """
     text = str(model if isinstance(model, str) else checks.path("model", model))
     shape = _shape(input_shape)

@@ -42,13 +42,14 @@ def place(model: "keras.Model", placement: "PlacementLike" = None, seed: int = 0
         BadInput: the model is not Functional, lacks a site, or cannot hold what the placement asks for
             there; or a layer cannot be made from its configuration. `BadInput` is a `ValueError`.
 
-    >>> import keras
-    >>> network = keras.Sequential([
-    ...     keras.Input((8,)), keras.layers.Dense(4, "relu"), keras.layers.Dropout(0.5), keras.layers.Dense(2)
-    ... ])
-    >>> softer = place(network, {"hidden": 0.3})
-    >>> [layer.rate for layer in softer.layers if layer.name.startswith("drop_")]
-    [0.3]
+    Examples:
+        >>> import keras
+        >>> network = keras.Sequential([
+        ...     keras.Input((8,)), keras.layers.Dense(4, "relu"), keras.layers.Dropout(0.5), keras.layers.Dense(2)
+        ... ])
+        >>> softer = place(network, {"hidden": 0.3})
+        >>> [layer.rate for layer in softer.layers if layer.name.startswith("drop_")]
+        [0.3]
     """
     from zoo import keras_graph
     from zoo.surgery.recognise import sites

@@ -130,12 +130,13 @@ def sites(model: keras.Model) -> Recognised:
         BadInput: the calls of the model cannot be known without running its code: it is neither
             Functional nor a built Sequential model. `BadInput` is a `ValueError`.
 
-    >>> import keras
-    >>> model = keras.Sequential([
-    ...     keras.Input((8,)), keras.layers.Dense(4, "relu"), keras.layers.Dropout(0.5), keras.layers.Dense(2)
-    ... ])
-    >>> [(row.site, row.mask["rate"] if row.mask else None) for row in sites(model)]
-    [('input', None), ('hidden', 0.5)]
+    Examples:
+        >>> import keras
+        >>> model = keras.Sequential([
+        ...     keras.Input((8,)), keras.layers.Dense(4, "relu"), keras.layers.Dropout(0.5), keras.layers.Dense(2)
+        ... ])
+        >>> [(row.site, row.mask["rate"] if row.mask else None) for row in sites(model)]
+        [('input', None), ('hidden', 0.5)]
     """
     if not isinstance(model, keras.Model):
         raise BadInput(

@@ -45,8 +45,9 @@ def read_inputs(
     Raises:
         BadInput: an input is missing, damaged, too large, or of another kind.
 
-    >>> read_inputs(["a good film"], {"input": {"kind": "text"}})
-    (['a good film'], ['a good film'])
+    Examples:
+        >>> read_inputs(["a good film"], {"input": {"kind": "text"}})
+        (['a good film'], ['a good film'])
     """
     given = checks.texts("INPUT", given)
     if not given:

@@ -20,8 +20,9 @@ def rows(what: str, x: np.ndarray, features: int) -> np.ndarray:
     Raises:
         BadInput: another shape, or values that are not finite numbers.
 
-    >>> rows("x", np.array([1, 2]), 2)
-    array([[1., 2.]], dtype=float32)
+    Examples:
+        >>> rows("x", np.array([1, 2]), 2)
+        array([[1., 2.]], dtype=float32)
     """
     return arrays.rows(what, x.reshape(_with_batch(what, x.shape, features)))
 

@@ -22,8 +22,9 @@ class Tokens:
         vocabulary: the tokens by id; 0 is padding, 1 the unknown token.
         length: number of ids per string.
 
-    >>> Tokens(("", "[UNK]", "good", "film"), 4)(["A good film!"])
-    array([[1, 2, 3, 0]], dtype=int32)
+    Examples:
+        >>> Tokens(("", "[UNK]", "good", "film"), 4)(["A good film!"])
+        array([[1, 2, 3, 0]], dtype=int32)
     """
 
     def __init__(self, vocabulary: Sequence[str], length: int) -> None:
@@ -42,8 +43,9 @@ class Tokens:
 def words(text: str | bytes) -> list[bytes]:
     """Returns the words of a string as UTF-8 bytes.
 
-    >>> words("Don't  STOP, Émile")
-    [b'dont', b'stop', b'\\xc3\\x89mile']
+    Examples:
+        >>> words("Don't  STOP, Émile")
+        [b'dont', b'stop', b'\\xc3\\x89mile']
     """
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     valid = data.decode("utf-8", "replace").encode()  # a vocabulary cannot hold other bytes
