@@ -150,6 +150,14 @@ def test_equal_spreads_are_called_different_5_times_in_100():
     assert abs(verdicts.count(UNDECIDED) / REPETITIONS - 0.95) < ERROR
 
 
+def test_the_ratio_of_spreads_that_is_called_detectable_is_found_in_about_80_of_100_experiments():
+    rng, repetitions = np.random.default_rng(14), 600
+    first = rng.normal(size=(2, 20))
+    smallest, _ = rules._detectable_ratio(*first, 0.5)
+    p = [paired.pitman_morgan(a, np.exp(smallest) * b)[1] for a, b in rng.normal(size=(repetitions, 2, 20))]
+    assert abs(np.mean(np.array(p) < 0.05) - 0.8) < 0.08  # an approximation
+
+
 def test_a_disagreement_that_is_equal_is_called_smaller_about_once_in_40():
     rng, part, repetitions, count = np.random.default_rng(12), Disagreement("d", "none", "dropout"), 400, 0
     for _ in range(repetitions):

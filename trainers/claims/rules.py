@@ -262,7 +262,20 @@ class Spread:
             return Finding(self.label, UNDECIDED, n, why="an arm does not vary")
         value, (low, high) = 0.5 * math.log(ratio), _ratio_interval(a, b)
         verdict = UNDECIDED if p >= 1 - LEVEL else REPRODUCED if value < 0 else REFUTED
-        return Finding(self.label, verdict, n, value, low, high, p=p, p_holm=p, unit=" log ratio")
+        smallest, needed = _detectable_ratio(a, b, value)
+        return Finding(
+            self.label,
+            verdict,
+            n,
+            value,
+            low,
+            high,
+            p=p,
+            p_holm=p,
+            detectable=smallest,
+            needed=needed,
+            unit=" log ratio",
+        )
 
 
 def _ratio_interval(a, b):
@@ -273,6 +286,18 @@ def _ratio_interval(a, b):
     k = 1 + 2 * (1 - r * r) * t * t / (n - 2)
     wide = math.log(k + math.sqrt(k * k - 1)) / 2
     return math.log(ratio) - wide, math.log(ratio) + wide
+
+
+def _detectable_ratio(a, b, value):
+    """The smallest log ratio of spreads that so many pairs find with 80 % power, and the pairs that `value` needs.
+
+    The error of the log ratio is about sqrt((1 - r^2) / (n - 2)), of which the interval above is the exact form.
+    """
+    n, r = len(a), float(np.corrcoef(a, b)[0, 1])
+    times = float(stats.t.ppf((1 + LEVEL) / 2, n - 2) + stats.t.ppf(paired.POWER, n - 2))
+    normal = float(stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(paired.POWER))
+    needed = math.ceil(2 + (1 - r * r) * (normal / value) ** 2) if value else None
+    return times * math.sqrt((1 - r * r) / (n - 2)), needed if needed and needed <= 100_000 else None
 
 
 @dataclass(frozen=True)
