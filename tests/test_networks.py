@@ -374,3 +374,25 @@ def test_weights_that_cannot_be_fetched_are_one_message(colours, monkeypatch):
     monkeypatch.setattr(keras.applications, "MobileNet", offline)
     with pytest.raises(BadInput, match="cannot get the ImageNet weights of MobileNet: URL fetch failure"):
         network.survey("applications/MobileNet", colours, weights="imagenet")
+
+
+# === Layers that are not Keras' ===
+
+
+@keras.saving.register_keras_serializable("test_networks")
+class Twice(layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def test_a_model_with_layers_of_its_own_says_that_it_cannot_be_exported(digits, tmp_path):
+    body = sequential("logits").layers[:-1]
+    keras.Sequential([keras.Input((8, 8, 1)), *body, Twice(), layers.Dense(10)]).save(tmp_path / "m.keras")
+    said = []
+    network.survey(tmp_path / "m.keras", digits, say=said.append)
+    assert any("not exported: Twice" in line for line in said)
+    path = tmp_path / "plain.keras"
+    sequential().save(path)
+    said.clear()
+    network.survey(path, digits, say=said.append)
+    assert not any("not exported" in line for line in said)

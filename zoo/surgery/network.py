@@ -207,9 +207,19 @@ def survey(
     words = [f"{row['kind']} {row['rate']:g} in {row['layer']}: {row['why']}" for row in recognised.elsewhere]
     for line in words:
         say(f"note: it keeps {line}")
+    if foreign := _foreign(raw):
+        say(f"note: runs of it are trained and compared, but not exported: {listed(foreign)} are not layers of Keras")
     return dataclasses.replace(
         network, sites=recognised.blocks(), own=recognised.own(), elsewhere=tuple(words), ending=ending
     )
+
+
+def _foreign(model):
+    """Returns the names of the classes of layers that are not Keras', which an artefact cannot hold."""
+    from zoo import keras_graph
+
+    kinds = {type(layer) for layer in keras_graph.inside(model)}
+    return sorted(kind.__name__ for kind in kinds if kind.__module__.partition(".")[0] != "keras")
 
 
 def _found(sites):

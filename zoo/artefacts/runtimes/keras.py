@@ -131,6 +131,6 @@ def _check_entry(path, entry):
     if not ours or name in _ACTING or ">" in str(entry.get("registered_name")) or reads:
         what = "a vocabulary in another file" if reads else f"the object {module}.{name}"
         raise BadInput(
-            f"{path} must hold only layers of Keras, got {what}, which could run code or read files; export the model "
-            "again"
+            f"{path} must hold only layers of Keras to be exported or opened here, got {what}, which could run code or "
+            "read files; open it in code of your own"
         )
