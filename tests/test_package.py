@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS = ("train", "compare", "data", "claims", "search", "cluster", "importance")
-COMMANDS += ("list", "sites", "place", "audit", "export", "predict", "modes", "verify")
+COMMANDS += ("list", "sites", "place", "audit", "export", "predict", "modes", "uncertainty", "verify")
 USER = {Requirement(text).name.lower(): Requirement(text) for text in PROJECT["dependencies"]}
 DEVELOPER = {Requirement(text).name.lower(): Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]}
 SEARCH = {Requirement(text).name.lower(): Requirement(text) for text in PROJECT["optional-dependencies"]["optuna"]}
@@ -73,7 +73,7 @@ def test_the_packages_are_those_of_the_wheel(installed):
 def test_every_command_answers_help_without_tensorflow(installed):
     work, programs = installed
     listed = run(programs / "dropout-zoo", "--help", cwd=work, check=True).stdout
-    assert set(re.findall(r"^    ([a-z]+) ", listed, re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r"^    ([a-z]+)\b", listed, re.MULTILINE)) == set(COMMANDS)
     code = "import sys; sys.argv[0] = 'dropout-zoo'\nfrom tuning.dropout_zoo import main\n"
     code += "try: main()\nfinally: print('tensorflow' in sys.modules, 'keras' in sys.modules, file=sys.stderr)"
     for command in COMMANDS:

@@ -85,10 +85,10 @@ def as_process(case: Case, made: Path, scratch: Path, base: int) -> Outcome:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=err)
         code, wrong, most = None, "", 0
         while code is None:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            most = max(most, _memory(process.pid))
+            pid, status = os.waitpid(process.pid, os.WNOHANG)
             if pid:
                 code = process.returncode = os.waitstatus_to_exitcode(status)
-                most = usage.ru_maxrss * 1024
             elif time.monotonic() - begun > SECONDS + STARTING:
                 process.kill()
                 process.wait()
@@ -175,7 +175,15 @@ def _peak(reset=False):
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
-    except (OSError, StopIteration):
+        return _memory("self")
+    except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _memory(process):
+    """Returns the largest memory of a process, 0 if it has ended; `wait4` counts that of its parent, too."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
