@@ -9,9 +9,7 @@ import keras
 import psutil
 
 import zoo
-from benchmarks.training import compile_stock, fit_stock
-from trainers.recipe import Recipe
-from trainers.training.loop import Engine, fit
+from benchmarks.training import epochs_in_turns
 from zoo import data
 from zoo.surgery import network
 from zoo.surgery.opening import open_model
@@ -78,17 +76,5 @@ def _sequential():
 def _epochs(model, dataset, rounds):
     surveyed = network.survey(model, dataset)
     ours, stock = (surveyed.build(dataset, surveyed.own, seed=1) for _ in range(2))
-    epochs = fit(Engine(ours, Recipe(epochs=rounds + 1, schedule="constant", warmup=0.0), dataset, 1), subset=0)
-    compile_stock(stock)
-    next(epochs)
-    fit_stock(stock, dataset, 1)
-    pairs = []
-    for number in range(rounds):
-        seconds = {}
-        # The order alternates, so that a machine that becomes slower or faster favours neither.
-        for name in ("ours", "stock") if number % 2 else ("stock", "ours"):
-            started = time.perf_counter()
-            next(epochs) if name == "ours" else fit_stock(stock, dataset, 1)
-            seconds[name] = time.perf_counter() - started
-        pairs.append(seconds)
+    pairs = epochs_in_turns(ours, stock, dataset, rounds)
     return {"ratio": statistics.median(pair["stock"] / pair["ours"] for pair in pairs), "pairs": pairs}

@@ -56,18 +56,7 @@ def fashion(model: str, train_size: int | None, rounds: int = 5) -> dict:
     """
     dataset = data.load("fashion_mnist", train_size=train_size)
     ours, stock = (zoo.build(model, dataset.input_shape, dataset.classes, seed=1) for _ in range(2))
-    epochs = fit(Engine(ours, Recipe(schedule="constant", warmup=0.0), dataset, 1), subset=0)
-    compile_stock(stock)
-    next(epochs)
-    fit_stock(stock, dataset, 1)
-    pairs = []
-    for round_ in range(rounds):
-        seconds = {}
-        for name in ("ours", "stock") if round_ % 2 else ("stock", "ours"):
-            started = time.perf_counter()
-            next(epochs) if name == "ours" else fit_stock(stock, dataset, 1)
-            seconds[name] = time.perf_counter() - started
-        pairs.append(seconds)
+    pairs = epochs_in_turns(ours, stock, dataset, rounds)
     ratios = sorted(pair["stock"] / pair["ours"] for pair in pairs)
     return {
         "what": f"{model}, default placement, fashion_mnist, {train_size or 54000} images, batch 128",
@@ -76,6 +65,29 @@ def fashion(model: str, train_size: int | None, rounds: int = 5) -> dict:
         "highest": ratios[-1],
         "pairs": pairs,
     }
+
+
+def epochs_in_turns(
+    ours: keras.Model, stock: keras.Model, dataset: data.Dataset, rounds: int
+) -> list[dict[str, float]]:
+    """Returns the seconds of an epoch with validation in the loop (`ours`) and in `fit` (`stock`), after the first.
+
+    The order alternates, so that a machine that becomes slower or faster favours neither.
+    """
+    recipe = Recipe(epochs=max(rounds + 1, Recipe().epochs), schedule="constant", warmup=0.0)
+    epochs = fit(Engine(ours, recipe, dataset, 1), subset=0)
+    _compile(stock)
+    next(epochs)
+    _fit_stock(stock, dataset, 1)
+    pairs = []
+    for number in range(rounds):
+        seconds = {}
+        for name in ("ours", "stock") if number % 2 else ("stock", "ours"):
+            started = time.perf_counter()
+            next(epochs) if name == "ours" else _fit_stock(stock, dataset, 1)
+            seconds[name] = time.perf_counter() - started
+        pairs.append(seconds)
+    return pairs
 
 
 def machine() -> dict:
@@ -95,12 +107,11 @@ def _ours(model, dataset, epochs, seed):
 
 def _stock(model, dataset, epochs, seed):
     keras.utils.set_random_seed(seed)
-    compile_stock(model)
-    return fit_stock(model, dataset, epochs).history["val_accuracy"][-1]
+    _compile(model)
+    return _fit_stock(model, dataset, epochs).history["val_accuracy"][-1]
 
 
-def compile_stock(model: keras.Model) -> None:
-    """Compiles a model with logits for stock `fit`."""
+def _compile(model):
     model.compile(
         keras.optimizers.Adam(1e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -108,8 +119,7 @@ def compile_stock(model: keras.Model) -> None:
     )
 
 
-def fit_stock(model: keras.Model, dataset: data.Dataset, epochs: int) -> keras.callbacks.History:
-    """Trains with stock `fit`, with validation."""
+def _fit_stock(model, dataset, epochs):
     return model.fit(
         dataset.train.x,
         dataset.train.y,
