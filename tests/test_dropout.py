@@ -187,9 +187,16 @@ class AsKerasTests(TestCase):
         self.examine(DropBlock2D, (2, 6, 6, 3), rate=0.2, block_size=3)
 
 
-@pytest.mark.parametrize("options", [{"rate": 1.5}, {"rate": -0.1}, {"rate": 0.5, "noise_shape": (0, 2)}])
-def test_what_keras_refuses_is_refused(options):
-    with pytest.raises(ValueError, match=r"Invalid value received|rate must be in"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate": 1.5}, "rate must be in"),
+        ({"rate": -0.1}, "rate must be in"),
+        ({"rate": 0.5, "noise_shape": (0, 2)}, "Invalid value received"),
+    ],
+)
+def test_what_keras_refuses_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         Dropout(**options)
 
 

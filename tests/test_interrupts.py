@@ -18,6 +18,7 @@ from conftest import ROOT
 import trainers.__main__
 import tuning.__main__
 from trainers.comparison import compare
+from trainers.parallel import processes
 from trainers.training.progress import Phases, RunProgress
 from zoo import cli, interrupts
 
@@ -137,10 +138,21 @@ def test_a_signal_to_a_sweep_ends_its_processes_too(tmp_path, name, command):
     assert child.returncode == NUMBERS[name], err
     assert len(workers) >= 2
     assert not psutil.wait_procs(workers, timeout=10)[1]
-    # joblib's resource tracker outlives the command, and may write after it.
-    own = [line for line in err.strip().splitlines() if "resource_tracker" not in line]
-    assert "--resume" in own[-1]
+    assert "--resume" in err.strip().splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_the_tracker_of_resources_does_not_warn_behind_the_last_message(monkeypatch):
+    code = "import warnings; warnings.warn('resource_tracker: gone'); warnings.warn('something else')"
+    for given in (None, "default"):
+        monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+        if given:
+            monkeypatch.setenv("PYTHONWARNINGS", given)
+        with processes.quiet_tracker():
+            answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert "resource_tracker: gone" not in answer.stderr.replace(code, "")
+        assert "UserWarning: something else" in answer.stderr
+        assert os.environ.get("PYTHONWARNINGS") == given
 
 
 # === The signals themselves ===

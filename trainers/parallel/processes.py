@@ -1,5 +1,6 @@
 """Runs in several processes of this machine."""
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from trainers.parallel.jobs import Job, Outcome, attempt
 from zoo import data
 
+_TRACKER = "ignore:resource_tracker"  # warnings that begin so
 ATTEMPTS = 2  # retries of the jobs of a killed worker
 
 
@@ -59,7 +61,9 @@ def carry_out(jobs: Iterable[Job], workers: int, threads: int, **options: object
         tasks = [joblib.delayed(attempt)(job, os.getpid(), threads, options) for job in pending.values()]
         try:
             pool = joblib.Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1)
-            for outcome in pool(tasks):
+            with quiet_tracker():
+                outcomes = pool(tasks)
+            for outcome in outcomes:
                 pending.pop(outcome.job.folder)
                 yield outcome
         except TerminatedWorkerError:
@@ -71,3 +75,21 @@ def carry_out(jobs: Iterable[Job], workers: int, threads: int, **options: object
         except (KeyboardInterrupt, GeneratorExit):
             joblib.externals.loky.get_reusable_executor().shutdown(wait=False, kill_workers=True)
             raise
+
+
+@contextlib.contextmanager
+def quiet_tracker() -> Iterator[None]:
+    """A context in which joblib starts its resource tracker so that it does not warn.
+
+    That process outlives an interrupted sweep, and reports files that are gone already behind the message that says
+    how the sweep is resumed.
+    """
+    given = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = f"{given},{_TRACKER}" if given else _TRACKER
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = given
