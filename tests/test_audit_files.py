@@ -202,3 +202,10 @@ def test_a_keras_file_is_audited_by_its_path(tmp_path):
     findings = zoo.audit(tmp_path / "m.keras")
     assert "training-baked-in" in [finding.rule for finding in findings]
     assert all(str(tmp_path / "m.keras") in finding.command for finding in findings if finding.command)
+
+
+def test_a_path_in_python_is_opened_as_on_the_command_line(tmp_path):
+    with pytest.raises(BadInput, match="no such file"):
+        zoo.audit(tmp_path / "none.keras")
+    with pytest.raises(BadInput, match="input_shape and classes must be given for mlp"):
+        zoo.audit("mlp")

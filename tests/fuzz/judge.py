@@ -175,9 +175,11 @@ def _peak(reset=False):
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
-        return _memory("self")
+        if memory := _memory("self"):
+            return memory
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        pass  # not Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _memory(process):

@@ -246,6 +246,19 @@ def _earlier(out):
     return {} if before is None else require(out / "compare.json", before, _REQUEST, _AGAIN)
 
 
+def _class_errors(metrics):
+    """The test error of each class, a mean over the runs of an arm; empty for runs of earlier versions."""
+    rows = [values["class_errors"] for values in metrics if values.get("class_errors")]
+    columns = ([value for value in column if value is not None] for column in zip(*rows, strict=True))
+    return [fmean(values) if values else None for values in columns]
+
+
+def _confusion(metrics):
+    """The confusion matrix of an arm, summed over its runs; empty without one (see `zoo.metrics.by_class`)."""
+    matrices = [values["confusion"] for values in metrics if values.get("confusion")]
+    return [[sum(counts) for counts in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+
+
 def _about(data):
     """Where the data comes from and what was skipped or changed, in a sentence."""
     about = data["about"]
@@ -599,6 +612,7 @@ class Sweep:
     def _meta(self, plans):
         """What the page says about how the runs were made."""
         any_plan = next(iter(plans.values()))
+        measured = {"/".join(key): self._metrics(*key) for key in plans}
         config = runs.read_config(next(self._out.glob(f"runs/*/*/*/{runs.CONFIG}")).parent)
         return {
             "dataset": any_plan.data.dataset,
@@ -606,8 +620,8 @@ class Sweep:
             "about": _about(config["data"]) + (" Each seed has its own split." if self._vary else ""),
             "data": {key: config["data"].get(key) for key in ("labels", "sizes", "fingerprint")},
             "labels": config["data"].get("labels") or [],
-            "class_errors": {"/".join(key): self._class_errors(*key) for key in plans},
-            "confusions": {"/".join(key): self._confusion(*key) for key in plans},
+            "class_errors": {arm: _class_errors(metrics) for arm, metrics in measured.items()},
+            "confusions": {arm: _confusion(metrics) for arm, metrics in measured.items()},
             "placements": {"/".join(key): str(plan.placement) or "no dropout" for key, plan in plans.items()},
             "schedules": _moving(plans),
             "recipes": {"/".join(key): plan.recipe.to_json() for key, plan in plans.items()},
@@ -618,21 +632,10 @@ class Sweep:
             "failed": self._failed,
         }
 
-    def _class_errors(self, model, arm):
-        """The test error of each class, a mean over the runs of an arm; empty for runs of earlier versions."""
-        rows = self._measured(model, arm, "class_errors")
-        columns = ([value for value in column if value is not None] for column in zip(*rows, strict=True))
-        return [fmean(values) if values else None for values in columns]
-
-    def _confusion(self, model, arm):
-        """The confusion matrix of an arm, summed over its runs; empty without one (see `zoo.metrics.by_class`)."""
-        matrices = self._measured(model, arm, "confusion")
-        return [[sum(counts) for counts in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
-
-    def _measured(self, model, arm, key):
-        """The values of `key` in the metrics of the finished runs of an arm that have it."""
-        metrics = [runs.read_metrics(path.parent) for path in self._out.glob(f"runs/{model}/{arm}/*/{runs.METRICS}")]
-        return [values[key] for values in metrics if values and values.get(key)]
+    def _metrics(self, model, arm):
+        """The metrics of the finished runs of an arm."""
+        metrics = (runs.read_metrics(path.parent) for path in self._out.glob(f"runs/{model}/{arm}/*/{runs.METRICS}"))
+        return [values for values in metrics if values]
 
     def _job(self, kind, plan, model, arm, seed, values=None):
         split = {"split_seed": seed} if self._vary else {}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoo.surgery.audit import Finding
 
 _GRAPHS = ("savedmodel", "onnx")  # formats whose operators can be read
-_RANDOM = "Gal & Ghahramani 2016, ICML: dropout at inference is a choice, made by the mode mc"
+_RANDOM = "Gal & Ghahramani 2016, ICML"
 _CARD = "Mitchell et al. 2019, FAT*, Model Cards for Model Reporting"
 _NEAR = 1e-6  # between two rates, which files hold as decimal numbers
 
@@ -49,14 +49,12 @@ def audit(model: "keras.Model | str | Path", name: str | None = None) -> "list[F
         [('dropout-at-output', 'error', 'late')]
     """
     from zoo.surgery import audit as rules
+    from zoo.surgery.opening import open_model
 
     if not isinstance(model, str | Path):
         return rules.audit(model, name or "MODEL")
     findings = of_files(model)
-    if findings is None:
-        startup.tensorflow()
-        return rules.audit(read_keras(Path(model)), name or str(model))
-    return findings
+    return rules.audit(open_model(model), name or str(model)) if findings is None else findings
 
 
 def of_files(given: str | Path) -> "list[Finding] | None":
@@ -157,12 +155,13 @@ def _card(folder: Path, card: dict[str, Any], model: "keras.Model") -> "Iterator
         if same and not (drop is not None and kinds - {drop.kind}):
             continue
         has = ", ".join(f"{rate:g}" for rate in actual) or "no such site"
+        of_kind = f" of kind {', '.join(sorted(kinds))}" if kinds else ""
         yield Finding(
             "placement-not-realised",
             "error",
             site,
             f"the card of {folder.name} says {f'{site}={drop}' if drop else f'no dropout at {site}'}, but model.keras "
-            f"has {has}{f' of kind {chr(44).join(sorted(kinds))}' if kinds else ''}",
+            f"has {has}{of_kind}",
             _CARD,
             "export the run again; do not use figures of this card for this file",
         )
