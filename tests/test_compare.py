@@ -108,7 +108,9 @@ def test_vary_split_gives_each_seed_its_own_split_which_its_arms_share(tmp_path)
     assert {seed: len(hashes) for seed, hashes in trained.items()} == {"seed-0": 1, "seed-1": 1}
     assert trained["seed-0"] != trained["seed-1"]
     assert trainers.compare(out=tmp_path, resume=True, workers=1, quiet=True)["pairs"] == summary["pairs"]
-    with pytest.raises(BadInput, match="--vary must be"):
+    with pytest.raises(BadInput, match="got other vary"):
+        trainers.compare(out=tmp_path, vary="seed", resume=True, quiet=True)
+    with pytest.raises(BadInput, match="--vary must be one of seed, split"):
         trainers.compare(vary="all", quiet=True)
 
 

@@ -93,3 +93,9 @@ def test_the_pictures_name_every_hyperparameter():
     (ax,) = lines(trials, {"a": (0.0, 0.5)}).axes
     assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "validation error, %"]
     assert sum(line.get_linewidth() == 3 for line in ax.lines) == 1
+
+
+def test_a_folder_without_results_is_no_search_that_can_be_measured(tmp_path):
+    (search(tmp_path / "s", by_hidden) / "results.csv").unlink()
+    with pytest.raises(BadInput, match=r"results\.csv"):
+        importance(tmp_path / "s")

@@ -153,7 +153,7 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
     arms.add_argument(
         "--vary",
         metavar="WHAT",
-        help="split: cut validation anew for each seed (nothing: weights, order and masks alone)",
+        help="seed: weights, order and masks (default); split: also cut validation anew for each seed",
     )
     add_run_options(parser)
 

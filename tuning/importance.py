@@ -12,12 +12,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from trainers.comparison.figures import COLOURS, DPI
-from trainers.training.folder import check_kind
-from tuning.request import Request, check_tuner
+from tuning.request import SCHEMA, Request, check_tuner
 from zoo import checks
 from zoo.errors import BadInput
 from zoo.files import replacing
 from zoo.reading import read_csv, read_json
+from zoo.schema import require
 
 FEWEST = 8  # completed trials
 QUANTILE = 0.25  # the share of trials that count as good
@@ -43,8 +43,11 @@ def importance(folder: str | Path) -> dict[str, float]:
     """
     check_tuner("optuna:tpe")
     out = checks.path("SEARCH_DIR", folder)
-    check_kind(out, "search")
-    request = Request.from_json(read_json(out / "search.json"))
+    path, way = out / "search.json", "give a folder of `python -m tuning search`"
+    stated = read_json(path, way)
+    if stated is None:
+        raise BadInput(f"SEARCH_DIR must be the folder of a search, got {out}, which has no search.json; {way}")
+    request = Request.from_json(require(path, stated, SCHEMA, way))
     trials = _trials(out, request)
     if len(trials) < FEWEST:
         raise BadInput(

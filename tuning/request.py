@@ -30,11 +30,12 @@ def check_tuner(tuner: str) -> None:
         >>> check_tuner("grid")
     """
     one_of("tuner", tuner, TUNERS)
-    absent = [name for name in OPTUNA.get(tuner, ()) if importlib.util.find_spec(name) is None]
-    if absent:
+    absent = {name: [p for p in OPTUNA.get(name, ()) if importlib.util.find_spec(p) is None] for name in TUNERS}
+    if absent[tuner]:
+        ready = [name for name in TUNERS if not absent[name]]
         raise BadInput(
-            f"tuner must be one that is installed, got {tuner}, which needs {' and '.join(absent)}; "
-            f"pip install {' '.join(absent)}, or choose another of {', '.join(TUNERS)}"
+            f"tuner must be one of {', '.join(ready)}, which are installed, got {tuner}, which needs "
+            f"{' and '.join(absent[tuner])}; pip install {' '.join(absent[tuner])}, or choose another"
         )
 
 

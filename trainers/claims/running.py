@@ -65,6 +65,7 @@ def run(
                 "or choose another"
             )
         kept.check(catalogue.claims_of(experiment))
+    out.mkdir(parents=True, exist_ok=True)  # exact claims, which leave no rows, are reported from it too
     failed = []
     for experiment in experiments.values():
         where = {"data_dir": data_dir, "download": download}

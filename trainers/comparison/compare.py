@@ -40,7 +40,7 @@ CURVES = ("model", "arm", "seed", "epoch", "train_error", "val_error", "test_err
 ARMS = ("none", "default")
 CHOSEN = "chosen.json"  # of a comparison that tunes: what was chosen for each arm
 _AGAIN = "name another --out"
-VARIED = ("split",)  # what else seeds may vary
+VARIED = ("seed", "split")  # what seeds vary: weights, order and masks; these and the parts
 TUNING_SEED = 1000  # a recipe is chosen on other seeds than those that are compared
 
 
@@ -147,9 +147,9 @@ def compare(
             each arm the combination with the lowest validation error is chosen, on seeds that are
             not compared.
         tuning_seeds: Seeds of each combination of `tune` (1).
-        vary: `split` cuts the validation part anew for each seed, and the test part and the choice of
-            `train_size` examples where they are cut too; all arms of a seed share them. Nothing unless
-            given: seeds vary the initial weights, the order of the data and the masks.
+        vary: `seed` (default): seeds vary the initial weights, the order of the data and the masks;
+            `split`: each seed also cuts its own validation part, and its own test part and choice of
+            `train_size` examples where they are cut too. All arms of a seed share them.
         workers: Processes; they share the threads. One per core unless given.
         backend: `loky` for processes of this machine, or `dask` for the workers of a Dask cluster.
         scheduler: The address of the Dask scheduler. Every worker must see the folder `out`.
@@ -192,7 +192,7 @@ def compare(
     before = _earlier(out) if resume else {}
     seeds, tuning_seeds = seeds or before.get("seeds", 10), tuning_seeds or before.get("tuning_seeds", 1)
     tune = before.get("tune", {}) if tune is None else _candidates(tune)
-    vary = before.get("vary") if vary is None else one_of("--vary", vary, VARIED)
+    vary = before.get("vary", "seed") if vary is None else one_of("--vary", vary, VARIED)
     _check_seeds(tune, seeds)
     where = {"data_dir": data_dir, "download": download}
     own = {"weights": weights, "replace_head": replace_head, "input_range": input_range, "imports": imports}
@@ -207,7 +207,7 @@ def compare(
         "tune": tune,
         "tuning_seeds": tuning_seeds,
         "plans": {f"{model}/{arm}": plan.to_json() for (model, arm), plan in plans.items()},
-        **({"vary": vary} if vary else {}),
+        "vary": vary,
     }
     dataset = next(iter(plans.values())).data.dataset
     with Progress(quiet) as progress, opened(backend, scheduler, workers, threads) as crew:
@@ -243,7 +243,10 @@ _REQUEST = record(
 def _earlier(out):
     """The request of the comparison in `out`, an empty dictionary if there is none."""
     before = read_json(out / "compare.json", _AGAIN)
-    return {} if before is None else require(out / "compare.json", before, _REQUEST, _AGAIN)
+    if before is None:
+        return {}
+    # Comparisons of version 0.1 do not say what their seeds varied.
+    return {"vary": "seed", **require(out / "compare.json", before, _REQUEST, _AGAIN)}
 
 
 def _class_errors(metrics):
@@ -520,11 +523,11 @@ class Sweep:
         crew: What carries out the runs, of `trainers.parallel.backends.opened`.
         where: `data_dir` and `download`.
         progress: The live line.
-        vary: What else the seeds vary: None or `split`.
+        vary: What the seeds vary: one of `VARIED`.
     """
 
-    def __init__(self, out, crew, where, progress, vary=None):
-        self._vary = vary
+    def __init__(self, out, crew, where, progress, vary="seed"):
+        self._splits = vary == "split"
         self._out, self._crew, self._where, self._progress = out, crew, where, progress
         self._id = uuid.uuid4().hex
         self._failed, self._begun, self._said = [], time.monotonic(), False
@@ -617,7 +620,7 @@ class Sweep:
         return {
             "dataset": any_plan.data.dataset,
             "sizes": config["data"]["sizes"],
-            "about": _about(config["data"]) + (" Each seed has its own split." if self._vary else ""),
+            "about": _about(config["data"]) + (" Each seed has its own split." if self._splits else ""),
             "data": {key: config["data"].get(key) for key in ("labels", "sizes", "fingerprint")},
             "labels": config["data"].get("labels") or [],
             "class_errors": {arm: _class_errors(metrics) for arm, metrics in measured.items()},
@@ -638,7 +641,7 @@ class Sweep:
         return [values for values in metrics if values]
 
     def _job(self, kind, plan, model, arm, seed, values=None):
-        split = {"split_seed": seed} if self._vary else {}
+        split = {"split_seed": seed} if self._splits else {}
         plan = Plan.make(plan, seed=seed, **split, **(values or {}))
         return Job(model, arm, seed, plan.to_json(), str(self._out / kind / model / arm / f"seed-{seed}"))
 
@@ -671,7 +674,7 @@ class Sweep:
 
     def _expected(self):
         """What the data of the next runs must be; None where each seed has its own."""
-        return None if self._vary else self._data()
+        return None if self._splits else self._data()
 
     def _say_sizes(self):
         """Says once what the data set holds, as soon as a run has loaded it."""

@@ -12,8 +12,10 @@ from zoo import runs, startup
 from zoo.artefacts import contract, locate, sums
 from zoo.artefacts.runtimes import runtime
 from zoo.artefacts.runtimes.keras import model_file, read_keras
+from zoo.checks import shown
 from zoo.errors import BadInput
 from zoo.placement.placement import Placement
+from zoo.surgery.opening import FORMS, form_of, open_model
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +51,6 @@ def audit(model: "keras.Model | str | Path", name: str | None = None) -> "list[F
         [('dropout-at-output', 'error', 'late')]
     """
     from zoo.surgery import audit as rules
-    from zoo.surgery.opening import open_model
 
     if not isinstance(model, str | Path):
         return rules.audit(model, name or "MODEL")
@@ -61,10 +62,10 @@ def of_files(given: str | Path) -> "list[Finding] | None":
     """Returns the findings about an artefact, a run folder, an `.onnx` file or the folder of a SavedModel.
 
     Returns:
-        Findings, errors first; None for anything else, such as a `.keras` file.
+        Findings, errors first; None for a MODEL, such as a `.keras` file.
 
     Raises:
-        BadInput: the files are damaged, or of a format whose operators cannot be read.
+        BadInput: the files are damaged, of a format whose operators cannot be read, or nothing of that kind.
     """
     path = locate.resolved(given)
     if path.suffix == ".tflite":
@@ -81,8 +82,13 @@ def of_files(given: str | Path) -> "list[Finding] | None":
     elif (path / runs.CONFIG).is_file():
         runs.check_finished(path)
         read = _model(path / runs.MODEL)
-    else:
+    elif form_of(str(given)):
         return None
+    else:
+        raise BadInput(
+            f"model must be {FORMS}; or an artefact, a run folder, FILE.onnx or the folder of a SavedModel; "
+            f"got {shown(str(given))}"
+        )
     startup.tensorflow()
     from zoo.surgery.audit import LEVELS
 

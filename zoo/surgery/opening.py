@@ -87,11 +87,26 @@ def open_model(
     return _function(text, shape, classes)
 
 
-def _form(text):
+def form_of(text: str) -> str | None:
+    """Returns the form of a MODEL: `name`, `application`, `file` or `function`; None if it has none of them.
+
+    Examples:
+        >>> form_of("mlp"), form_of("mine.keras"), form_of("mine.onnx")
+        ('name', 'file', None)
+    """
     if text in catalogue.CONFIGS:
         return "name"
     if text.startswith(_APPLICATIONS):
         return "application"
+    if Path(text).suffix in (".keras", ".h5", ".hdf5"):
+        return "file"
+    return "function" if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text) else None
+
+
+def _form(text):
+    form = form_of(text)
+    if form not in (None, "file"):
+        return form
     path = checks.path("model", text)
     if path.suffix in (".h5", ".hdf5"):
         target = path.with_suffix(".keras")
@@ -105,8 +120,6 @@ def _form(text):
         inside = sorted(str(p) for p in path.glob("*.keras"))
         hint = f"; give the file {inside[0]}" if inside else ""
         raise BadInput(f"model must be {FORMS}, got the folder {text}{hint}")
-    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
-        return "function"
     raise BadInput(f"model must be {FORMS}, got {checks.shown(text)}")
 
 
