@@ -471,11 +471,19 @@ def with_rate(layer: keras.Layer, rate: float, seed: int, make_dropout: Callable
 # === Other private parts of Keras ===
 
 
+def restart_names() -> None:
+    """Makes Keras number layers without a name as in a new process.
+
+    `keras.backend.clear_session` does it, too, but makes TensorFlow prepare every compiled function again.
+    """
+    global_state.set_global_attribute("object_name_uids", collections.defaultdict(int))
+
+
 @contextlib.contextmanager
 def names_from_the_start() -> Iterator[None]:
     """A context in which Keras numbers layers without a name as in a new process, so that code names them alike."""
     before = global_state.get_global_attribute("object_name_uids")
-    global_state.set_global_attribute("object_name_uids", collections.defaultdict(int))
+    restart_names()
     try:
         yield
     finally:
@@ -531,6 +539,28 @@ def generator_states(layer: keras.Layer) -> list[keras.Variable]:
 def owns_generator(layer: keras.Layer) -> bool:
     """Returns whether a layer itself, not a layer inside it, owns a seed generator."""
     return bool(layer._seed_generators)
+
+
+def share_variables(source: keras.Layer, target: keras.Layer) -> None:
+    """Gives `source` the values of `target`, and makes the memory of its variables that of `target`, too.
+
+    Only the variables of the layers themselves, not of those inside them. A seed generator is left alone if one of
+    the layers has none.
+    """
+    pairs = [*zip(_own_variables(source), _own_variables(target), strict=True)]
+    pairs += [(a.state, b.state) for a, b in zip(_generators(source), _generators(target), strict=False)]
+    for kept, given in pairs:
+        kept.assign(given)
+        given._value = kept._value
+
+
+def _own_variables(layer):
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def _generators(layer):
+    own = vars(layer).get("seed_generator")
+    return list(layer._seed_generators) or ([] if own is None else [own])
 
 
 def global_generator_state() -> keras.Variable:

@@ -54,8 +54,11 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
     from trainers.plan import Plan
     from trainers.training.folder import claimed
     from trainers.training.train import run
+    from zoo import startup
 
     options = dict(options)
+    startup.tensorflow(threads)
+    engines = _engines()
     _begin(options.pop("sweep", None))
     # Each run traces its own functions. TensorFlow warns about that after a few runs.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -63,7 +66,8 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
         end_with(parent)
     try:
         with claimed(job.folder, resume=True, patience=PATIENCE if parent else LONG):
-            metrics = run(Plan.from_json(job.plan), job.folder, threads=threads, quiet=True, load=loaded, **options)
+            plan, again = Plan.from_json(job.plan), {"load": loaded, "engines": engines}
+            metrics = run(plan, job.folder, threads=threads, quiet=True, **again, **options)
         return Outcome(job, metrics)
     except (BadInput, RunFailed) as error:
         return Outcome(job, None, str(error), error if isinstance(error, CannotWrite | OtherData) else None)
@@ -73,15 +77,31 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
         _forget()
 
 
-def _forget(frozen=[]):  # noqa: B006 - remembers that this process has done it
+def _engines(made=[]):  # noqa: B006 - the engines of this process
+    """Returns the compiled engines that the runs of this process share."""
+    if not made:
+        from trainers.training.engines import Engines
+
+        made.append(Engines())
+    return made[0]
+
+
+def _forget(frozen=[None]):  # noqa: B006 - the number of engines when objects were last frozen
     """Frees what a run leaves behind; otherwise memory grows with each run."""
-    if "keras" in sys.modules:
+    from zoo import keras_graph
+
+    made = _engines().made
+    if frozen[0] == made:
+        keras_graph.restart_names()
+        gc.collect()
+    else:
+        # What TensorFlow and Python hold may be that of an engine that is no longer kept.
         sys.modules["keras"].backend.clear_session(free_memory=False)
-    gc.collect()
-    if not frozen:
-        # The objects of imported libraries stay; scanning them took most of the end of a short run.
+        gc.unfreeze()
+        gc.collect()
+        # The objects of imported libraries and of engines stay; scanning them took most of the end of a short run.
         gc.freeze()
-        frozen.append(True)
+        frozen[0] = made
 
 
 def end_with(parent: int, watching: list = []) -> None:  # noqa: B006 - remembers that this process watches already
@@ -103,6 +123,7 @@ def _begin(sweep, last=[None]):  # noqa: B006 - remembers the sweep of the last 
     """Forgets the data set of another sweep: a process outlives a sweep, and its files may have changed since."""
     if sweep is None or sweep != last[0]:
         _loaded.clear()
+        _engines().clear()
     last[0] = sweep
 
 

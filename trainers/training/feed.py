@@ -3,6 +3,7 @@
 Autograph is off, because its rewriting takes a large part of the tracing time.
 """
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ class InMemory:
 
     def __init__(self, engine: Any):
         self._engine = engine
-        x, y, batch = tf.constant(engine.dataset.train.x), tf.constant(engine.dataset.train.y), engine.batch
+        (x, y), batch = _tensors(engine.dataset.train), engine.batch
 
         def steps(order, first, last):
             def batch_of(i):
@@ -55,6 +56,16 @@ class InMemory:
         rng = np.random.default_rng(of_order(engine.seed, epoch))
         order = tf.constant(rng.permutation(len(engine.dataset.train)).astype(np.int32))
         return lambda first, last: self._steps(order, tf.constant(first), tf.constant(last))
+
+
+_of_part: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # the engines of a process share their data
+
+
+def _tensors(part):
+    """Returns the arrays of a part as tensors, which copy them; the same ones as long as the part is used."""
+    if part not in _of_part:
+        _of_part[part] = tf.constant(part.x), tf.constant(part.y)
+    return _of_part[part]
 
 
 class Streamed:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from trainers.recipe import Recipe
 from trainers.training import checkpoint, feed, optimizer
 from trainers.training.augmentation import augmentation
+from trainers.training.values import Values, copied
 from zoo import metrics
 from zoo.data.dataset import Dataset
 from zoo.dropout import kernels, scheduled
@@ -27,29 +28,42 @@ EVALUATION_BATCH = 256
 SUBSET = 2000  # training examples that are also evaluated in inference mode
 
 
+def total_steps(recipe: Recipe, dataset: Dataset) -> int:
+    """Returns the number of optimiser steps of a run."""
+    return recipe.epochs * math.ceil(len(dataset.train) / recipe.batch_size)
+
+
 class Engine:
     """A model, its optimiser and its data, compiled. A checkpoint holds the state of an engine.
 
     The order of the data in an epoch is a function of `(seed, epoch)`. So two arms of a comparison
     see the same batches, and so do a resumed run and one that was never stopped.
+
+    Args:
+        model: What is trained.
+        recipe: How.
+        dataset: The data.
+        seed: Seed of the run.
+        shared: Whether `renew` may give it other runs of the same topology. The weights are the same, bit for bit.
     """
 
-    def __init__(self, model: keras.Model, recipe: Recipe, dataset: Dataset, seed: int):
+    def __init__(self, model: keras.Model, recipe: Recipe, dataset: Dataset, seed: int, shared: bool = False):
         self.model, self.recipe, self.dataset, self.seed = model, recipe, dataset, seed
         self.batch = recipe.batch_size
         self.steps = math.ceil(len(dataset.train) / self.batch)
+        self._traced, self._total = model, total_steps(recipe, dataset)
+        self.compiled = optimizer.compiles(recipe, model, self._total)
+        self._values = Values(model, self.compiled) if shared else None
         optimizer.constrain(recipe, model)
-        model.compile(
-            optimizer=optimizer.make_optimizer(recipe, self.steps * recipe.epochs),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            jit_compile=False,
-        )
-        self.optimizer = model.optimizer
-        self._moving, self._total = scheduled.of(model), self.steps * recipe.epochs
+        number = self._values.numbers if self._values else float
+        self.optimizer = optimizer.make_optimizer(recipe, self._total, number)
+        self._compile(model)
+        self._moving = scheduled.of(model)
         self.optimizer.build(model.trainable_variables)
+        if self._values:
+            self._values.keep(self.optimizer)
         images = dataset.kind == "image"
         self.augmentation = augmentation(recipe, dataset.input_shape, dataset.flip, seed) if images else None
-        self.compiled = optimizer.compiles(recipe, model, self.steps * recipe.epochs)
         # XLA compiles the step alone: it slows down shuffling, and cannot shift images.
         self._compiled_step = tf.function(self.step, jit_compile=True, autograph=False) if self.compiled else self.step
         self._source = feed.of(self)
@@ -58,10 +72,33 @@ class Engine:
             lambda x: model(self._floats(x), training=False), reduce_retracing=True, autograph=False
         )
         kind = getattr(dataset.val, "x", np.empty(0, "uint8" if images else "int32")).dtype  # tables do not stream
+        # A schedule is a dozen operations; they are traced once.
+        self.learning_rate = tf.function(lambda: tf.identity(self.optimizer.learning_rate), autograph=False)
         # One trace for data of any size.
         self._predict_all = tf.function(
             self._predicted, input_signature=[tf.TensorSpec((None, *dataset.input_shape), kind)], autograph=False
         )
+
+    def renew(self, model: keras.Model, recipe: Recipe, seed: int) -> None:
+        """Prepares a `shared` engine for another run, as if it were new, without tracing anything again.
+
+        Args:
+            model: What is trained: a model of the same topology, which shares its memory with the traced one.
+            recipe: How; only the learning rate may differ.
+            seed: Seed of the run.
+        """
+        self.model, self.recipe, self.seed = model, recipe, seed
+        self._values.take(model, recipe, self._total)
+        self._compile(model)
+        for rate in self._moving:
+            rate.variable.assign(1.0)
+        if self.augmentation is not None:
+            new = augmentation(recipe, self.dataset.input_shape, self.dataset.flip, seed)
+            copied(new.variables, self.augmentation.variables)
+
+    def _compile(self, model):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer=self.optimizer, loss=loss, jit_compile=False)
 
     def variables(self) -> list:
         """Returns all variables that training changes: weights, statistics, optimiser state, seed generators."""
@@ -125,7 +162,7 @@ class Engine:
 
     def step(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes one optimiser step; returns the sum of the losses (nats) and the number of errors."""
-        x, model = self._floats(x), self.model
+        x, model = self._floats(x), self._traced
         for rate in self._moving:
             rate.move(tf.cast(self.optimizer.iterations, tf.float32) / self._total)
         most = min(self.batch, len(self.dataset.train))
@@ -150,12 +187,12 @@ class Engine:
 
     def _predicted(self, x):
         count = (tf.shape(x)[0] + EVALUATION_BATCH - 1) // EVALUATION_BATCH
-        classes = self.model.output_shape[-1]
+        classes = self._traced.output_shape[-1]
         chunks = tf.TensorArray(tf.float32, size=count, element_shape=(None, classes), infer_shape=False)
 
         def predict(i, chunks):
             rows = self._floats(x[i * EVALUATION_BATCH : (i + 1) * EVALUATION_BATCH])
-            return i + 1, chunks.write(i, self.model(rows, training=False))
+            return i + 1, chunks.write(i, self._traced(rows, training=False))
 
         return tf.while_loop(lambda i, _: i < count, predict, (0, chunks))[1].concat()
 

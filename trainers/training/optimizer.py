@@ -1,5 +1,8 @@
 """Carries out a recipe: optimiser, learning rate, weight decay, max-norm and compilation."""
 
+import itertools
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -11,10 +14,13 @@ _NOT_DECAYED = ("bias", "gamma", "beta")
 _WORTH_COMPILING = 1000  # steps; by then the faster steps have repaid the compilation
 
 
-def make_optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
-    """Returns a Keras optimiser for a run of `steps` steps. It does not decay biases and normalisation parameters."""
+def make_optimizer(recipe: Recipe, steps: int, number: Callable = float) -> keras.optimizers.Optimizer:
+    """Returns a Keras optimiser for a run of `steps` steps. It does not decay biases and normalisation parameters.
+
+    `number` is as in `learning_rate`.
+    """
     kinds = keras.optimizers
-    rate, decay = learning_rate(recipe, steps), recipe.weight_decay or None
+    rate, decay = learning_rate(recipe, steps, number), recipe.weight_decay or None
     optimizer = {
         "adam": lambda: Adam(rate, weight_decay=decay),
         "sgd": lambda: kinds.SGD(rate, momentum=recipe.momentum, weight_decay=decay),
@@ -27,36 +33,51 @@ def make_optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def learning_rate(recipe: Recipe, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the learning rate over `steps` optimiser steps: a number, or a Keras schedule."""
+def is_constant(recipe: Recipe, steps: int) -> bool:
+    """Returns whether the learning rate of a run of `steps` steps is one number."""
+    return recipe.schedule == "constant" and not round(recipe.warmup * steps)
+
+
+def learning_rate(
+    recipe: Recipe, steps: int, number: Callable = float
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Returns the learning rate over `steps` optimiser steps: a number, or a Keras schedule.
+
+    Args:
+        recipe: The recipe.
+        steps: The number of optimiser steps.
+        number: Makes of each number of the schedule that depends on `recipe.learning_rate` what the schedule
+            computes with: a float, or a variable that holds it.
+    """
     warm = round(recipe.warmup * steps)
     start = recipe.warmup_start if recipe.warmup_start is not None else 1 / max(warm, 1)
     first = recipe.learning_rate * start
-    if recipe.schedule == "constant" and not warm:
+    if is_constant(recipe, steps):
         return recipe.learning_rate  # a plain number, so that callbacks may change it
     if recipe.schedule == "cosine" and warm < steps:
         return keras.optimizers.schedules.CosineDecay(
-            first if warm else recipe.learning_rate,
+            number(first if warm else recipe.learning_rate),
             decay_steps=steps - warm,
-            warmup_target=recipe.learning_rate if warm else None,
+            warmup_target=number(recipe.learning_rate) if warm else None,
             warmup_steps=warm,
         )
     end = recipe.learning_rate if recipe.schedule == "constant" else 0.0
     rise = [(0, first), (warm, recipe.learning_rate)] if warm else [(0, recipe.learning_rate)]
-    return _piecewise_linear([*rise, (steps, end)])
+    return _piecewise_linear([*rise, (steps, end)], number)
 
 
-def _piecewise_linear(corners):
+def _piecewise_linear(corners, number):
+    starts, places = number(corners[0][1]), [place for place, _ in corners]
+    slopes = [number(after - before) for (_, before), (_, after) in itertools.pairwise(corners)]
+
     class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         """Linear interpolation between (step, rate) points. Keras has no linear decay with warmup."""
 
         def __call__(self, step):
-            step = keras.ops.cast(step, "float32")
-            (at, rate), value = corners[0], corners[0][1]
-            for end, target in corners[1:]:
-                share = keras.ops.clip((step - at) / max(end - at, 1), 0.0, 1.0)
-                value = value + share * (target - rate)
-                at, rate = end, target
+            step, value = keras.ops.cast(step, "float32"), keras.ops.convert_to_tensor(starts)
+            for (begin, end), slope in zip(itertools.pairwise(places), slopes, strict=True):
+                share = keras.ops.clip((step - begin) / max(end - begin, 1), 0.0, 1.0)
+                value = value + share * slope
             return value
 
         def get_config(self):

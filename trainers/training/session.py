@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainers.plan import Plan
 from trainers.recipe import Recipe
 from trainers.training import checkpoint, loop
+from trainers.training.engines import Engines
 from trainers.training.progress import RunProgress
 from trainers.training.tensorboard import TensorBoard
 from zoo import interrupts, metrics, runs
@@ -37,7 +38,17 @@ CHECKPOINT_SECONDS = 5.0
 
 
 class Session:
-    """A run in progress in the folder `out`. With `track_test` the history also has the test error of each epoch."""
+    """A run in progress in a folder.
+
+    Args:
+        plan: What is run.
+        dataset: Its data.
+        out: The run folder.
+        callbacks: Keras callbacks.
+        progress: The live line.
+        track_test: Whether the history also has the test error of each epoch.
+        engines: Where a compiled engine may be taken from, and is kept.
+    """
 
     def __init__(
         self,
@@ -47,13 +58,15 @@ class Session:
         callbacks: Iterable[keras.callbacks.Callback],
         progress: RunProgress,
         track_test: bool = False,
+        engines: Engines | None = None,
     ):
         self._plan, self._dataset, self._out, self._progress = plan, dataset, out, progress
         extra = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
         if not all(isinstance(callback, keras.callbacks.Callback) for callback in extra):
             raise BadInput(f"callbacks must be a list of keras.callbacks.Callback, got {shown(callbacks)}")
-        self._engine = loop.Engine(build(plan, dataset), plan.recipe, dataset, plan.seed)
-        self._curves = TensorBoard(out / runs.LOGS)
+        engine = loop.Engine if engines is None else engines.engine
+        self._engine = engine(build(plan, dataset), plan.recipe, dataset, plan.seed)
+        self._curves = TensorBoard(out / runs.LOGS, self._engine.learning_rate)
         self._callbacks = [self._curves, *_early_stopping(plan.recipe), *extra]
         self._track = track_test
         self._history = Table(out / runs.HISTORY, TRACKED if track_test else HISTORY)

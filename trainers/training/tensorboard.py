@@ -1,6 +1,7 @@
 """Writes the curves of a run for TensorBoard, without a TensorFlow operation per number."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -16,13 +17,15 @@ class TensorBoard(keras.callbacks.Callback):
 
     Keras' callback runs an operation for each number, which takes as long as an epoch of a small
     data set. A writer is a thread and an open file; `close` ends both.
+
+    Args:
+        logs: The folder.
+        learning_rate: Returns the learning rate of the next step.
     """
 
-    def __init__(self, logs: Path):
+    def __init__(self, logs: Path, learning_rate: Callable[[], tf.Tensor]):
         super().__init__()
-        self._logs, self._writers = logs, {}
-        # A schedule is a dozen operations; they are traced once.
-        self._learning_rate = tf.function(lambda: tf.identity(self.model.optimizer.learning_rate), autograph=False)
+        self._logs, self._learning_rate, self._writers = logs, learning_rate, {}
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes the values in `logs`, and the learning rate, at the step `epoch`."""

@@ -25,6 +25,7 @@ from zoo.versions import versions
 if TYPE_CHECKING:
     import keras
 
+    from trainers.training.engines import Engines
     from zoo.data.dataset import Dataset
 
 
@@ -190,6 +191,7 @@ def run(
     load: "Callable[..., Dataset] | None" = None,
     until: int | None = None,
     expected: Mapping | None = None,
+    engines: "Engines | None" = None,
 ) -> dict:
     """Carries out `plan` in the folder `out`, which the caller has claimed; see `train`.
 
@@ -202,6 +204,7 @@ def run(
         load: Replaces `zoo.data.load`, for callers that keep a data set between runs.
         until: Pauses the run after this epoch. A later call continues it.
         expected: The entry `data` in the `config.json` of a run that had the same data, as in a comparison.
+        engines: Compiled engines of earlier runs, for callers that carry out many runs in one process.
 
     Returns:
         The contents of `metrics.json`, or of the last row if the run is paused, and `folder`.
@@ -232,7 +235,7 @@ def run(
         with explained(plan, out), startup.gradients_forgotten():
             progress.phase("compiling")
             # A model that cannot be built is refused before anything is written.
-            session = Session(plan, dataset, out, callbacks, progress, track_test)
+            session = Session(plan, dataset, out, callbacks, progress, track_test, engines)
             config = {**describe(plan, dataset, threads), "compiled": session.compiled}
             for line in data.summary(config["data"]):
                 progress.say(line)

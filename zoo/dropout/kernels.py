@@ -201,6 +201,8 @@ def chance_of(rate: float | tf.Tensor) -> tf.Tensor:
     """Returns the word, int32, below which a unit is dropped; see `zoo.dropout.counter.threshold`."""
     if not tf.is_tensor(rate):
         return tf.constant(counter.threshold(rate), tf.int32)
+    if rate.dtype == tf.int32:  # a word already
+        return tf.convert_to_tensor(rate)
     words = tf.clip_by_value(tf.round(tf.cast(rate, tf.float64) * 2.0**32), 0.0, 2.0**32 - 1)
     return tf.cast(words - 2.0**31, tf.int32)
 

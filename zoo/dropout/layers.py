@@ -29,14 +29,15 @@ SPATIAL = _STOCK[1:4]
 _DRAWN_BY = ("__call__", "call", "_drawn", "_get_noise_shape")  # methods that decide what a mask layer does
 
 
-class _Drawing:
+class Drawing:
     """Common part of the layers: one draw per call, at a rate that may follow a schedule.
 
     `moving` is None, or a `zoo.dropout.scheduled.MovingRate` whose variable multiplies the rate in
-    training. `rate` itself does not change.
+    training. `rate` itself does not change. `live` is None, or the rate as a variable (`zoo.dropout.live`).
     """
 
     moving = None
+    live: Any = None
     rate: Any
     seed_generator: Any
     _drawn: Any
@@ -55,12 +56,14 @@ class _Drawing:
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns `inputs`, with a mask applied if `training`. Raises `ValueError` for integers, as Keras does."""
-        if not training or self.rate == 0:
+        if not training or (self.rate == 0 and self.live is None):
             return inputs
         check_float(self, inputs)
         if self.rate >= 1:  # Keras allows it
             return tf.zeros_like(inputs)
-        rate = self.rate if self.moving is None else self.rate * self.moving.variable
+        rate = self.rate if self.live is None else self.live
+        if self.moving is not None:
+            rate = rate * self.moving.variable
         return self._drawn(inputs, tf.cast(self.seed_generator.next(), tf.int64), _lane(), rate)
 
 
@@ -81,7 +84,7 @@ def _lane():
     return tf.constant(0) if alone else tf.cast(replica.replica_id_in_sync_group, tf.int32)
 
 
-class _Dropping(_Drawing):
+class _Dropping(Drawing):
     """Factors of 0 or 1/(1 - rate), one draw per unit of the noise shape."""
 
     def _drawn(self, inputs, state, lane, rate):
@@ -114,7 +117,7 @@ class SpatialDropout3D(_Dropping, keras.layers.SpatialDropout3D):
     """A fast `keras.layers.SpatialDropout3D`: drops whole feature maps, masks `(batch, 1, 1, 1, channels)`."""
 
 
-class GaussianDropout(_Drawing, keras.layers.GaussianDropout):
+class GaussianDropout(Drawing, keras.layers.GaussianDropout):
     """A fast `keras.layers.GaussianDropout`: noise of mean 1 and variance rate/(1 - rate)."""
 
     def _drawn(self, inputs, state, lane, rate):
@@ -126,7 +129,7 @@ for _layer in (Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, Ga
 
 
 @keras.saving.register_keras_serializable("dropout_zoo")
-class DropBlock2D(_Drawing, keras.layers.Layer):
+class DropBlock2D(Drawing, keras.layers.Layer):
     """Drops squares of feature maps, independently in each map (Ghiasi et al. 2018, algorithm 1).
 
     Input and output are `(batch, height, width, channels)`. The rest of an example is divided by the
