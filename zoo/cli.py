@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import gc
 import io
 import json
 import re
@@ -140,7 +141,9 @@ def run(main: Callable) -> typing.NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # an encoding without some character of a name is no reason to stop
             stream.reconfigure(errors="backslashreplace")
     with streams.guarded(), interrupts.handled():
-        sys.exit(_code(main))
+        code = _code(main)
+        gc.freeze()  # or Python looks for cycles in TensorFlow, for a second, before it ends
+        sys.exit(code)
 
 
 def _code(main):

@@ -5,10 +5,12 @@ data, so that what differs between them is due to the placement and to chance.
 """
 
 import functools
+import importlib
 import itertools
 import math
 import shlex
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -281,6 +283,7 @@ def _check_seeds(tune, seeds):
         )
 
 
+_REPORT = "trainers.comparison.report"  # with SciPy and matplotlib
 _OF_RUNS = ("dataset", "scaling", "drop_schedule", *DataOptions().to_json(), *Recipe().to_json())
 
 
@@ -584,7 +587,10 @@ class Sweep:
         self._curves = Table(self._out / "curves.csv", CURVES)
         self._results.start()
         self._curves.start()
-        for outcome in self._carry_out(jobs, "runs", track_test=True, expected=self._expected()):
+        outcomes = self._carry_out(jobs, "runs", track_test=True, expected=self._expected())
+        for ended, outcome in enumerate(outcomes, 1):
+            if 0 < len(jobs) - ended < self._crew.workers(len(jobs)):  # a core is idle: import what draws the report
+                threading.Thread(target=importlib.import_module, args=(_REPORT,), daemon=True).start()
             if outcome.metrics:
                 job = outcome.job
                 key = {"model": job.model, "arm": job.arm, "seed": job.seed}

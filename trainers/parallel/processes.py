@@ -1,5 +1,6 @@
 """Runs in several processes of this machine."""
 
+import atexit
 import contextlib
 import os
 import warnings
@@ -56,6 +57,8 @@ def carry_out(jobs: Iterable[Job], workers: int, threads: int, **options: object
 
     # An interrupted sweep says how it is resumed, which is all that there is to say.
     warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
+    atexit.unregister(_end_workers)
+    atexit.register(_end_workers)  # the last one that is registered is called first, before joblib waits for them
     pending, crashes = {job.folder: job for job in jobs}, 0
     while pending:
         tasks = [joblib.delayed(attempt)(job, os.getpid(), threads, options) for job in pending.values()]
@@ -73,8 +76,15 @@ def carry_out(jobs: Iterable[Job], workers: int, threads: int, **options: object
                 yield from (Outcome(job, message=message) for job in pending.values())
                 return
         except (KeyboardInterrupt, GeneratorExit):
-            joblib.externals.loky.get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            _end_workers()
             raise
+
+
+def _end_workers():
+    """Ends the worker processes without waiting until they have cleaned up after themselves."""
+    from joblib.externals import loky
+
+    loky.get_reusable_executor().shutdown(wait=False, kill_workers=True)
 
 
 @contextlib.contextmanager

@@ -58,6 +58,7 @@ class Engine:
         number = self._values.numbers if self._values else float
         self.optimizer = optimizer.make_optimizer(recipe, self._total, number)
         self._compile(model)
+        self.optimizer = model.optimizer  # Keras scales the loss of float16
         self._moving = scheduled.of(model)
         self.optimizer.build(model.trainable_variables)
         if self._values:
