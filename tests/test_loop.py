@@ -185,13 +185,13 @@ def test_augmentation_reaches_the_training_examples_of_every_step_and_no_others(
     before = [augmented.evaluate(part) for part in (digits.train, digits.val)]
     assert before == [plain.evaluate(part) for part in (digits.train, digits.val)]
     seen = []
-    augmented._compiled_step = lambda x, y: seen.append(np.asarray(x)) or (0.0, 0)
+    augmented._step = lambda x, y: seen.append(np.asarray(x)) or (0.0, 0)
     x, y = tf.constant(digits.train.x[:20]), tf.constant(digits.train.y[:20])
     for _ in range(2):
         augmented.train_step(x, y)
     assert (seen[0] != np.asarray(x)).any()
     assert (seen[0] != seen[1]).any()
-    plain._compiled_step = augmented._compiled_step
+    plain._step = augmented._step
     plain.train_step(x, y)
     np.testing.assert_array_equal(seen[2], x)
 

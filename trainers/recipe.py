@@ -9,6 +9,11 @@ from zoo.checks import MOST
 
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "nadam", "lion")
 SCHEDULES = ("constant", "cosine", "linear")
+DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def _devices(name, value):
+    return value if value == "all" else checks.integer(name, value, 1, MOST["devices"])
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class Recipe:
             restores the best epoch.
         jit_compile: Compiles the training step with XLA. Compiling takes seconds and changes the
             last digits. None compiles networks without convolutions in runs of at least 1,000 steps.
+        dtype: What layers compute in: `float32`, or 16 bits with weights of 32 (Micikevicius et al. 2018). With
+            `mixed_float16` the loss is scaled. What a run keeps computes in float32.
+        devices: Number of devices that share each batch, see `trainers.training.devices`. `all` is replaced by
+            the number of GPUs, 1 without any, when a run is planned.
 
     Raises:
         BadInput: A value is out of range. `BadInput` is a `ValueError`.
@@ -78,6 +87,10 @@ class Recipe:
         None,
         "compile the training step with XLA (default: only long runs of networks without convolutions)",
         checks.flag,
+    )
+    dtype: str = fields.choice("float32", f"what layers compute in: {', '.join(DTYPES)}", DTYPES)
+    devices: int = fields.field(
+        1, "GPUs that share each batch, or all; without GPUs, parts of the CPU", _devices, metavar="N|all"
     )
 
     def __post_init__(self):

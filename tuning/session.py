@@ -76,6 +76,8 @@ def search(
     augment: bool | None = None,
     early_stopping: int | None = None,
     jit_compile: bool | None = None,
+    dtype: str | None = None,
+    devices: int | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     threads: int | None = None,
@@ -139,6 +141,8 @@ def search(
         augment: shifts, cuts out and flips training images (default False).
         early_stopping: stops a run after this many epochs without a lower validation error.
         jit_compile: compiles the training step with XLA (default: what is faster).
+        dtype: what layers compute in: `float32` (default), `mixed_bfloat16` or `mixed_float16`.
+        devices: number of GPUs that share each batch, or `all`; parts of the CPU where there is no GPU (1).
         out: the folder to write (default: a new one under `runs/`).
         resume: resumes the search in `out`, with its options where none is given.
         threads: threads of an operation (default: all cores). The bits of a run depend on it.
@@ -208,6 +212,8 @@ def search(
         "augment": augment,
         "early_stopping": early_stopping,
         "jit_compile": jit_compile,
+        "dtype": dtype,
+        "devices": devices,
     }
     options = {name: value for name, value in options.items() if value is not None}
     own = {"weights": weights, "replace_head": replace_head, "input_range": input_range, "imports": imports}

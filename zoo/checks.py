@@ -35,6 +35,7 @@ MOST: Mapping[str, int] = MappingProxyType(
         "weights": 2**29,  # of a network; 2 GB
         "width": 2**16,
         "workers": 1024,
+        "devices": 1024,
     }
 )
 

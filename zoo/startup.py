@@ -45,6 +45,14 @@ def tensorflow(threads: int | None = None) -> int:
     return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
 
 
+def devices() -> int:
+    """Returns the number of GPUs; 1, for the CPU, if there is none."""
+    tensorflow()
+    import tensorflow as tf
+
+    return max(1, len(tf.config.list_physical_devices("GPU")))
+
+
 def keep_memory() -> None:
     """Makes this process keep freed memory for the next tensors.
 

@@ -74,6 +74,8 @@ def compare(
     augment: bool | None = None,
     early_stopping: int | None = None,
     jit_compile: bool | None = None,
+    dtype: str | None = None,
+    devices: int | str | None = None,
     train_size: int | None = None,
     split_seed: int | None = None,
     image_size: int | None = None,
@@ -136,6 +138,8 @@ def compare(
             the best epoch. Off unless given.
         jit_compile: Compiles the training step with XLA. Chosen by the model and the length of the
             run unless given.
+        dtype: What layers compute in: `float32` (default), `mixed_bfloat16` or `mixed_float16`.
+        devices: Number of GPUs that share each batch, or `all`; parts of the CPU where there is no GPU (1).
         train_size: Number of training examples, stratified. All unless given.
         split_seed: Seed of the validation split (0).
         image_size: Resizes images to this many pixels in height and width.

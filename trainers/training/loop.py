@@ -6,6 +6,7 @@ takes steps and sums the losses until the epoch ends. A long epoch is cut into c
 second, for progress and Ctrl-C. The cuts do not change the weights.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,8 @@ import tensorflow as tf
 from trainers.recipe import Recipe
 from trainers.training import checkpoint, feed, optimizer
 from trainers.training.augmentation import augmentation
+from trainers.training.devices import Devices
+from trainers.training.prediction import Predictor
 from trainers.training.values import Values, copied
 from zoo import metrics
 from zoo.data.dataset import Dataset
@@ -24,7 +27,6 @@ from zoo.dropout import kernels, scheduled
 from zoo.errors import RunFailed
 
 CALL_SECONDS = 1.0  # the intended duration of one compiled call
-EVALUATION_BATCH = 256
 SUBSET = 2000  # training examples that are also evaluated in inference mode
 
 
@@ -51,34 +53,31 @@ class Engine:
         self.model, self.recipe, self.dataset, self.seed = model, recipe, dataset, seed
         self.batch = recipe.batch_size
         self.steps = math.ceil(len(dataset.train) / self.batch)
-        self._traced, self._total = model, total_steps(recipe, dataset)
+        self._traced, self._total, self._devices = model, total_steps(recipe, dataset), Devices(recipe.devices)
         self.compiled = optimizer.compiles(recipe, model, self._total)
-        self._values = Values(model, self.compiled) if shared else None
-        optimizer.constrain(recipe, model)
-        number = self._values.numbers if self._values else float
-        self.optimizer = optimizer.make_optimizer(recipe, self._total, number)
-        self._compile(model)
-        self.optimizer = model.optimizer  # Keras scales the loss of float16
-        self._moving = scheduled.of(model)
-        self.optimizer.build(model.trainable_variables)
+        with self._devices.scope():
+            self._values = Values(model, self.compiled) if shared else None
+            optimizer.constrain(recipe, model)
+            number = self._values.numbers if self._values else float
+            self.optimizer = optimizer.make_optimizer(recipe, self._total, number)
+            self._compile(model)
+            self.optimizer = model.optimizer  # Keras scales the loss of float16
+            self.optimizer.build(model.trainable_variables)
         if self._values:
             self._values.keep(self.optimizer)
+        self._moving = scheduled.of(model)
         images = dataset.kind == "image"
         self.augmentation = augmentation(recipe, dataset.input_shape, dataset.flip, seed) if images else None
-        # XLA compiles the step alone: it slows down shuffling, and cannot shift images.
-        self._compiled_step = tf.function(self.step, jit_compile=True, autograph=False) if self.compiled else self.step
+        # XLA compiles the step alone: it slows down shuffling, and cannot shift images. What adds up the gradients of
+        # several devices is outside.
+        xla = functools.partial(tf.function, jit_compile=True, autograph=False) if self.compiled else lambda step: step
+        self._step = xla(self.step) if self._devices.count == 1 else self._shared_step
+        self._gradients = xla(self._backward)
         self._source = feed.of(self)
         self._rate = None  # steps per second, once known
-        self._predict = tf.function(
-            lambda x: model(self._floats(x), training=False), reduce_retracing=True, autograph=False
-        )
-        kind = getattr(dataset.val, "x", np.empty(0, "uint8" if images else "int32")).dtype  # tables do not stream
         # A schedule is a dozen operations; they are traced once.
         self.learning_rate = tf.function(lambda: tf.identity(self.optimizer.learning_rate), autograph=False)
-        # One trace for data of any size.
-        self._predict_all = tf.function(
-            self._predicted, input_signature=[tf.TensorSpec((None, *dataset.input_shape), kind)], autograph=False
-        )
+        self.logits = Predictor(model, dataset, self._devices).logits
 
     def renew(self, model: keras.Model, recipe: Recipe, seed: int) -> None:
         """Prepares a `shared` engine for another run, as if it were new, without tracing anything again.
@@ -140,14 +139,9 @@ class Engine:
             done = until
             if on_progress:
                 on_progress(epoch, done / self.steps, time.perf_counter() - begun)
+        self._devices.average(self.model.non_trainable_variables)
         n = len(self.dataset.train)
         return loss / n, 100.0 * wrong / n
-
-    def logits(self, part: object) -> np.ndarray:
-        """Returns the logits `(examples, classes)` of a part of the data, in inference mode."""
-        if hasattr(part, "batches"):
-            return np.concatenate([self._predict(x) for x, _ in part.batches(EVALUATION_BATCH)])
-        return self._predict_all(part.x).numpy()
 
     def evaluate(self, part: object) -> dict[str, float]:
         """Returns `error` (per cent), `loss` (nats) and `ece` (per cent) of a part of the data, in inference mode."""
@@ -159,22 +153,49 @@ class Engine:
         """Augments a batch and takes one optimiser step; returns the sum of the losses and the number of errors."""
         if self.augmentation is not None:
             x = self.augmentation(self._floats(x), training=True)
-        return self._compiled_step(x, y)
+        return self._step(x, y)
 
     def step(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes one optimiser step; returns the sum of the losses (nats) and the number of errors."""
-        x, model = self._floats(x), self._traced
+        self._move_rates()
+        gradients, losses, wrong = self._backward(x, y, None, None)
+        self.optimizer.apply(gradients, self._traced.trainable_variables)
+        return losses, wrong
+
+    def _shared_step(self, x, y):
+        """As `step`, on several devices."""
+        self._move_rates()
+
+        def share(number, x, y):
+            gradients, losses, wrong = self._gradients(*self._devices.share(number, x, y), tf.shape(y)[0])
+            self.optimizer.apply(gradients, self._traced.trainable_variables)  # adds those of all devices
+            return losses, wrong
+
+        return tuple(map(tf.add_n, zip(*self._devices.on_each(share, x, y), strict=True)))
+
+    def _move_rates(self):
         for rate in self._moving:
             rate.move(tf.cast(self.optimizer.iterations, tf.float32) / self._total)
-        most = min(self.batch, len(self.dataset.train))
+
+    def _backward(self, x, y, own, size):
+        """Returns the gradients, the sum of the losses and the number of errors of a batch.
+
+        On several devices, of the first `own` examples of a share of a batch of `size`.
+        """
+        model, n = self._traced, self._devices.count
+        most = -(-min(self.batch, len(self.dataset.train)) // n)
         with kernels.within_step(tf.shape(y)[0], most), tf.GradientTape() as tape:
-            logits = model(x, training=True)
+            logits = tf.cast(model(self._floats(x), training=True), tf.float32)
             losses = self._losses(y, logits)
-            objective = self.optimizer.scale_loss(tf.reduce_mean(losses) + sum(model.losses))
+            if own is not None:
+                losses = losses[:own]
+            mean = tf.reduce_mean(losses) if own is None else tf.reduce_sum(losses) / tf.cast(size, tf.float32)
+            objective = self.optimizer.scale_loss(mean + sum(model.losses) / n)
         gradients = tape.gradient(objective, model.trainable_variables)
-        self.optimizer.apply(gradients, model.trainable_variables)
         wrong = tf.argmax(logits, axis=-1, output_type=y.dtype) != y
-        return tf.cast(tf.reduce_sum(losses), tf.float64), tf.reduce_sum(tf.cast(wrong, tf.int64))
+        if own is not None:
+            wrong = wrong[:own]
+        return gradients, tf.cast(tf.reduce_sum(losses), tf.float64), tf.reduce_sum(tf.cast(wrong, tf.int64))
 
     def _losses(self, y, logits):
         if not self.recipe.label_smoothing:
@@ -185,17 +206,6 @@ class Engine:
 
     def _floats(self, x):
         return tf.cast(x, tf.float32) if self.dataset.kind == "image" else x
-
-    def _predicted(self, x):
-        count = (tf.shape(x)[0] + EVALUATION_BATCH - 1) // EVALUATION_BATCH
-        classes = self._traced.output_shape[-1]
-        chunks = tf.TensorArray(tf.float32, size=count, element_shape=(None, classes), infer_shape=False)
-
-        def predict(i, chunks):
-            rows = self._floats(x[i * EVALUATION_BATCH : (i + 1) * EVALUATION_BATCH])
-            return i + 1, chunks.write(i, self._traced(rows, training=False))
-
-        return tf.while_loop(lambda i, _: i < count, predict, (0, chunks))[1].concat()
 
 
 def fit(

@@ -11,7 +11,9 @@ import tensorflow as tf
 from trainers.plan import Plan
 from trainers.recipe import Recipe
 from trainers.training import checkpoint, loop
+from trainers.training.devices import Devices, computing_in
 from trainers.training.engines import Engines
+from trainers.training.prediction import Predictor
 from trainers.training.progress import RunProgress
 from trainers.training.tensorboard import TensorBoard
 from zoo import interrupts, metrics, runs
@@ -65,7 +67,9 @@ class Session:
         if not all(isinstance(callback, keras.callbacks.Callback) for callback in extra):
             raise BadInput(f"callbacks must be a list of keras.callbacks.Callback, got {shown(callbacks)}")
         engine = loop.Engine if engines is None else engines.engine
-        self._engine = engine(build(plan, dataset), plan.recipe, dataset, plan.seed)
+        with Devices(plan.recipe.devices).scope(), computing_in(plan.recipe.dtype):
+            model = build(plan, dataset)
+        self._engine = engine(model, plan.recipe, dataset, plan.seed)
         self._curves = TensorBoard(out / runs.LOGS, self._engine.learning_rate)
         self._callbacks = [self._curves, *_early_stopping(plan.recipe), *extra]
         self._track = track_test
@@ -136,14 +140,17 @@ class Session:
 
     def finish(self) -> dict:
         """Writes `model.keras` and `metrics.json`, which marks the run as finished; returns the metrics."""
-        engine = self._engine
+        engine, network = self._engine, self._plan.network
         self._progress.phase("saving")
+        model, predicted = engine.model, engine.logits
+        if self._plan.recipe.dtype != "float32":  # what is kept is a network of float32, with the same weights
+            model = build(self._plan, self._dataset)
+            model.set_weights(engine.model.get_weights())
+            predicted = Predictor(model, self._dataset, Devices(1)).logits
         with interrupts.whole():  # HDF5 takes an exception in its writes for a failure of the disk
-            network = self._plan.network
-            model = engine.model if network is None else network.ended(engine.model)
-            save_model(model, self._out / runs.MODEL)
+            save_model(model if network is None else network.ended(model), self._out / runs.MODEL)
         self._progress.phase("evaluating on the test set")
-        logits = engine.logits(self._dataset.test)
+        logits = predicted(self._dataset.test)
         test = metrics.summary(logits, self._dataset.test.y)
         best = min(self._rows, key=lambda row: row["val_error"])
         kept = best if self._plan.recipe.early_stopping else self._rows[-1]
