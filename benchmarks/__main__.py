@@ -12,7 +12,8 @@ ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "masks", "uncertaint
 TUNING = ("tuners", "trial", "workers")
 PRICE = ("price", "widths")
 MODELS = ("own_models", "surgery")
-NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *MODELS, *ARTEFACTS, *TUNING)
+SWEEPS = ("shared", "demo")
+NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *MODELS, *ARTEFACTS, *TUNING, *SWEEPS)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -48,12 +49,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _measure(name):
-    from benchmarks import artefacts, attempts, loop, models, peers, price, training, tuning
+    from benchmarks import artefacts, attempts, loop, models, peers, price, sweeps, training, tuning
 
     if name in FASHION:
         return training.fashion(name, FASHION[name])
     rooms = {"digits": training, "loop": loop, "attempts": attempts, "peers": peers}
-    rooms |= dict.fromkeys(MODELS, models)
+    rooms |= dict.fromkeys(MODELS, models) | dict.fromkeys(SWEEPS, sweeps)
     rooms |= dict.fromkeys(PRICE, price) | dict.fromkeys(TUNING, tuning) | dict.fromkeys(ARTEFACTS, artefacts)
     return getattr(rooms[name], name)()
 
