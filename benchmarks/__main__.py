@@ -10,9 +10,10 @@ from zoo.cli import Parser, run
 FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
 ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "masks", "uncertainty", "cold_start", "memory")
 TUNING = ("tuners", "trial", "workers")
+REPLAYED = ("regret", "stopping")
 PRICE = ("price", "widths")
 MODELS = ("own_models", "surgery")
-NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *MODELS, *ARTEFACTS, *TUNING)
+NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *MODELS, *ARTEFACTS, *TUNING, *REPLAYED)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -48,13 +49,18 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _measure(name):
-    from benchmarks import artefacts, attempts, loop, models, peers, price, training, tuning
+    from benchmarks import artefacts, attempts, loop, models, peers, price, regret, training, tuning
 
     if name in FASHION:
         return training.fashion(name, FASHION[name])
     rooms = {"digits": training, "loop": loop, "attempts": attempts, "peers": peers}
     rooms |= dict.fromkeys(MODELS, models)
-    rooms |= dict.fromkeys(PRICE, price) | dict.fromkeys(TUNING, tuning) | dict.fromkeys(ARTEFACTS, artefacts)
+    rooms |= (
+        dict.fromkeys(PRICE, price)
+        | dict.fromkeys(TUNING, tuning)
+        | dict.fromkeys(REPLAYED, regret)
+        | dict.fromkeys(ARTEFACTS, artefacts)
+    )
     return getattr(rooms[name], name)()
 
 
