@@ -10,10 +10,12 @@ from zoo.cli import Parser, run
 FASHION = {"mlp": None, "cnn": 4000, "resnet": 4000, "transformer": 4000}
 ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "masks", "uncertainty", "cold_start", "memory")
 TUNING = ("tuners", "trial", "workers")
+REPLAYED = ("regret", "stopping")
 PRICE = ("price", "widths")
 MODELS = ("own_models", "surgery")
 SWEEPS = ("shared", "demo")
-NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *MODELS, *ARTEFACTS, *TUNING, *SWEEPS)
+LOOP = ("digits", *FASHION, "loop", "attempts", "peers")
+NAMES = (*LOOP, *PRICE, *MODELS, *ARTEFACTS, *TUNING, *REPLAYED, *SWEEPS)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,12 +51,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _measure(name):
-    from benchmarks import artefacts, attempts, loop, models, peers, price, sweeps, training, tuning
+    from benchmarks import artefacts, attempts, loop, models, peers, price, regret, sweeps, training, tuning
 
     if name in FASHION:
         return training.fashion(name, FASHION[name])
     rooms = {"digits": training, "loop": loop, "attempts": attempts, "peers": peers}
-    rooms |= dict.fromkeys(MODELS, models) | dict.fromkeys(SWEEPS, sweeps)
+    rooms |= dict.fromkeys(MODELS, models) | dict.fromkeys(SWEEPS, sweeps) | dict.fromkeys(REPLAYED, regret)
     rooms |= dict.fromkeys(PRICE, price) | dict.fromkeys(TUNING, tuning) | dict.fromkeys(ARTEFACTS, artefacts)
     return getattr(rooms[name], name)()
 

@@ -28,7 +28,11 @@ SHRUNK = {
     "python -m tuning search": "--epochs 1 --max-trials 2",
     "python -m tuning cluster --chief": "--epochs 1 --train-size 200",
 }
-SHRUNK_OPTIONS = {"--retrain 5": "--retrain 2", "--formats keras,onnx": "--formats onnx"}
+SHRUNK_OPTIONS = {
+    "--retrain 5": "--retrain 2",
+    "--executions 5": "--executions 3",
+    "--formats keras,onnx": "--formats onnx",
+}
 # Commands that .ci/run carries out in environments of their own.
 ELSEWHERE = {"pip install .": "clean install", "make demo": "make demo", "make test": "make lint test"}
 # What TensorFlow and TFDS write when a page calls them itself.

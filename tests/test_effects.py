@@ -116,6 +116,21 @@ def test_after_hyperband_partial_runs_are_drawn_as_such():
     assert not any("without dropout" in label for label in labels)
 
 
+def test_trials_that_were_stopped_as_clearly_worse_are_crosses_and_never_the_best():
+    trials = [trial(i, v) for i, v in enumerate(combinations()[:12])]
+    for stopped in trials[3:6]:
+        stopped.status = "STOPPED"
+    trials[4].executions[0]["val_error"] = 0.1  # the lowest by far, but not of all its executions
+    picture = figure.picture(trials, SPACE)
+    assert any("stopped as clearly worse" in text.get_text() for text in picture.legends[0].get_texts())
+    progress = picture.axes[0]
+    full, partial, crosses = (dots.get_offsets() for dots in progress.collections)
+    assert (len(full), len(partial)) == (9, 0)
+    assert sorted(x for x, _ in crosses) == [4, 5, 6]
+    assert min(y for line in progress.lines for y in line.get_ydata()) > 0.1
+    assert figure.picture([t for t in trials if t.status == "COMPLETED"], SPACE).legends[0].get_texts()
+
+
 @pytest.mark.parametrize(
     ("tune", "titles"),
     [

@@ -46,6 +46,18 @@ def test_the_hyperparameter_that_decides_is_the_most_important(tmp_path):
     assert all((tmp_path / "s" / name).stat().st_size > 1000 for name in ("importance.png", "parallel.png"))
 
 
+def test_trials_that_were_stopped_as_clearly_worse_count_with_what_ran(tmp_path):
+    folder = search(tmp_path / "s", by_hidden)
+    before = importance(folder)
+    table = folder / "results.csv"
+    lines = table.read_text().splitlines()
+    worst = max(lines[1:], key=lambda line: float(line.split(",")[-3]))
+    table.write_text("\n".join(lines).replace(worst, worst.replace("completed", "stopped")) + "\n")
+    assert importance(folder) == before
+    table.write_text("\n".join(lines).replace(worst, worst.replace("completed", "failed")) + "\n")
+    assert importance(folder) != before
+
+
 def test_kinds_are_names_without_an_order(tmp_path):
     tune = ["conv=0:0.2:0.1:dropout/spatial", "hidden=0:0.4:0.2"]
 

@@ -48,6 +48,8 @@ def test_a_grid_runs_every_combination_once_and_leaves_the_promised_files(search
     assert [(row["rate_hidden"], row["execution"]) for row in rows] == [(r, e) for r in (0, 0.4, 0.8) for e in (0, 1)]
     assert {row["seed"] for row in rows} == {1000, 1001}
     assert (found["trials"], found["combinations"]) == (3, 3)
+    shown = {path.parent.name for path in out.glob("logs/**/*tfevents*")}
+    assert shown == {"logs", *(path.name for path in (out / "trials").iterdir())}
 
 
 def test_a_tuned_recipe_field_reaches_the_run_and_its_retraining(tmp_path):

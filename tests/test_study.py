@@ -6,9 +6,11 @@ import math
 import pytest
 
 from tuning import oracles, study
+from tuning.__main__ import main
 from tuning.journal import Journal
 from tuning.request import OPTUNA, TUNERS, Request, check_tuner
 from tuning.study import CONTROL, Study
+from zoo.cli import run
 from zoo.errors import BadInput
 
 TUNERS = [tuner for tuner in TUNERS if all(map(importlib.util.find_spec, OPTUNA.get(tuner, ())))]  # gp needs torch
@@ -115,6 +117,18 @@ def test_a_tuner_whose_packages_are_missing_is_refused_by_their_names(monkeypatc
     with pytest.raises(BadInput, match="pip install optuna cmaes"):
         check_tuner("optuna:cmaes")
     check_tuner("random")
+
+
+def test_gp_without_torch_ends_with_one_message_that_says_what_to_install(tmp_path, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        run(lambda: main(["search", "--tuner", "optuna:gp"]))
+    assert end.value.code == 2
+    printed = capsys.readouterr()
+    assert "optuna:gp, which needs torch; pip install torch" in printed.err
+    assert (printed.err.count("\n"), printed.out, list(tmp_path.iterdir())) == (1, "", [])
 
 
 def test_three_failures_of_one_cause_end_the_search_and_resuming_tries_the_others(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.options import add_placement_options, add_run_options, given
-from tuning.request import TRIALS, TUNERS
+from tuning.request import LEAST_EXECUTIONS, STOP_WORSE, TRIALS, TUNERS
 from tuning.space import DEFAULTS, OTHERS
 from zoo.checks import MOST
 from zoo.cli import dispatch, integer, print_json, run
@@ -93,6 +93,15 @@ def _add_search_options(parser):
         help="runs of each trial, with different seeds (1)",
     )
     group.add_argument(
+        "--stop-worse",
+        nargs="?",
+        type=float,
+        const=STOP_WORSE,
+        metavar="P",
+        help="stop a trial after two or more executions if it is clearly worse than the best one, paired by seed; P "
+        f"({STOP_WORSE}) is the probability of stopping one that is as good; needs {LEAST_EXECUTIONS} --executions",
+    )
+    group.add_argument(
         "--workers",
         type=integer(1, MOST["workers"]),
         metavar="N",
@@ -157,6 +166,8 @@ def _text(result: "SearchResult") -> str:
     if result["winner"] is None:
         return result.headline
     folder, lines = result.folder, [result.headline]
+    if stopped := result.get("stopped"):
+        lines.append(f"{len(stopped)} of {result['trials']} trials were stopped: clearly worse than the best")
     if "retrain" in result:
         lines.append(result["retrain"]["verdict"])
     else:

@@ -36,6 +36,7 @@ class Effect:
         places: for each run that the effect applies to, the index of its level.
         errors: the errors of those runs, with the effects of the other hyperparameters removed.
         partial: whether each of those runs was stopped before its last epoch.
+        stopped: whether each of those runs is of a trial that was stopped as clearly worse than the best.
     """
 
     levels: tuple
@@ -44,6 +45,7 @@ class Effect:
     places: np.ndarray
     errors: np.ndarray
     partial: np.ndarray
+    stopped: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,18 @@ def fit(trials: "Sequence[Trial]", space: Space) -> Effects:
     their seed, and so does the number of epochs of runs that were stopped early.
 
     Args:
-        trials: the completed trials, full and partial.
+        trials: the completed trials, full and partial, and those stopped as clearly worse.
         space: what was tuned.
     """
     runs = [
-        {**trial.values, _EXECUTION: number, _EPOCHS: trial.until, "trial": trial.id, "error": row["val_error"]}
+        {
+            **trial.values,
+            _EXECUTION: number,
+            _EPOCHS: trial.until,
+            "trial": trial.id,
+            "stopped": trial.status == "STOPPED",
+            "error": row["val_error"],
+        }
         for trial in trials
         for number, row in trial.executions.items()
     ]
@@ -142,14 +151,16 @@ def _effect(name, levels, runs, y, design, model):
     levels = tuple(level for level in levels if any(runs[i][name] == level for i in chosen))
     places = np.array([levels.index(runs[i][name]) for i in chosen], int)
     partial = np.array([runs[i][_EPOCHS] is not None for i in chosen], bool)
+    stopped = np.array([runs[i]["stopped"] for i in chosen], bool)
     if model is None:
         means = np.array([y[chosen][places == place].mean() for place in range(len(levels))])
-        return Effect(levels, means, None, places, y[chosen], partial)
+        return Effect(levels, means, None, places, y[chosen], partial, stopped)
     # The prediction at a level, averaged over the runs as they are elsewhere, at full length.
     rows = [np.mean([design.row({**runs[i], name: level, _EPOCHS: None}) for i in chosen], axis=0) for level in levels]
     means = np.array([row @ model.coefficients for row in rows])
     halves = np.array([model.half(row) for row in rows])
-    return Effect(levels, means, halves, places, means[places] + model.residuals[chosen], partial)
+    errors = means[places] + model.residuals[chosen]
+    return Effect(levels, means, halves, places, errors, partial, stopped)
 
 
 def _full_length(runs, design, model):

@@ -38,14 +38,14 @@ def picture(trials: "Sequence[Trial]", space: Space, title: str = "") -> Figure 
     panel shows the effect of one hyperparameter, separate from the others (`tuning.effects`):
     a dot is a run with the effects of the other hyperparameters removed, a diamond the fitted
     mean. With exactly two tuned sites, a heat map shows the mean error of each pair of rates.
-    Runs that Hyperband stopped early are hollow.
+    Runs that Hyperband stopped early are hollow, runs of trials that were stopped as clearly worse are crosses.
 
     Args:
         trials: the trials of the search, in their order.
         space: what is tuned.
         title: the title of the picture.
     """
-    trials = [trial for trial in trials if trial.status == "COMPLETED"]
+    trials = [trial for trial in trials if trial.status in ("COMPLETED", "STOPPED")]
     if not trials:
         return None
     effects = fit(trials, space)
@@ -58,7 +58,7 @@ def picture(trials: "Sequence[Trial]", space: Space, title: str = "") -> Figure 
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for ax in axes[count:]:
         ax.set_visible(False)
-    winner = min((t for t in trials if t.until is None), key=lambda t: t.score, default=None)
+    winner = min((t for t in trials if t.ranked), key=lambda t: t.score, default=None)
     _prepare(axes[0], [trial.mean("val_error") for trial in trials])
     _progress(axes[0], trials, space, winner)
     errors = [error for effect in shown.values() for error in (*effect.errors, *effect.means)]
@@ -90,10 +90,11 @@ def _progress(ax, trials, space, winner):
     numbers = range(1, len(trials) + 1)
     errors = [trial.mean("val_error") for trial in trials]
     partial = np.array([trial.until is not None for trial in trials])
-    _dots(ax, np.array(numbers), np.array(errors), partial)
+    stopped = np.array([trial.status == "STOPPED" for trial in trials])
+    _dots(ax, np.array(numbers), np.array(errors), partial, stopped)
     lowest, best = [], math.nan
     for trial, error in zip(trials, errors, strict=True):
-        best = best if trial.until is not None else np.fmin(best, error)
+        best = np.fmin(best, error) if trial.ranked else best
         lowest.append(best)
     ax.step([*numbers, len(trials) + 0.5], [*lowest, best], where="post", color=_WINNER, linewidth=1.6, zorder=3)
     control = _control(trials, space)
@@ -109,8 +110,8 @@ def _progress(ax, trials, space, winner):
 
 
 def _control(trials, space):
-    """The best full trial without dropout at the tuned sites, None if there is none."""
-    plain = (trial for trial in trials if trial.until is None and space.is_control(trial.values))
+    """The best ranked trial without dropout at the tuned sites, None if there is none."""
+    plain = (trial for trial in trials if trial.ranked and space.is_control(trial.values))
     return min(plain, key=lambda trial: trial.score, default=None)
 
 
@@ -118,7 +119,7 @@ def _effect(ax, name, effect, winner):
     """One hyperparameter: a rate on its scale, anything else as categories."""
     is_rate = name.startswith("rate_")
     at = np.array(effect.levels, float) if is_rate else np.arange(len(effect.levels), dtype=float)
-    _dots(ax, at[effect.places], effect.errors, effect.partial)
+    _dots(ax, at[effect.places], effect.errors, effect.partial, effect.stopped)
     ax.plot(at, effect.means, color=_EFFECT, linewidth=1, alpha=0.5 if is_rate else 0, zorder=2)
     ax.plot(at, effect.means, "D", color=_EFFECT, markersize=5, zorder=4)
     if effect.halves is not None:
@@ -138,9 +139,11 @@ def _effect(ax, name, effect, winner):
         ax.set_title(title, loc="left", fontsize=10, parse_math=False)
 
 
-def _dots(ax, x, y, partial):
-    ax.scatter(x[~partial], y[~partial], s=18, color=_RUN, alpha=0.8, linewidths=0, zorder=2)
+def _dots(ax, x, y, partial, stopped):
+    whole = ~(partial | stopped)
+    ax.scatter(x[whole], y[whole], s=18, color=_RUN, alpha=0.8, linewidths=0, zorder=2)
     ax.scatter(x[partial], y[partial], s=16, facecolors="none", edgecolors=_RUN, linewidths=0.9, zorder=2)
+    ax.scatter(x[stopped], y[stopped], s=18, marker="x", color=_RUN, linewidths=1.1, zorder=2)
 
 
 def _heat_map(ax, trials, space, effects, winner):
@@ -185,6 +188,8 @@ def _legend(trials, space, effects: Effects):
     handles = [mark("o", _RUN, f"one run{removed}", markersize=5)]
     if any(trial.until is not None for trial in trials):
         handles.append(mark("o", _RUN, "run stopped early by Hyperband", markersize=5, fillstyle="none"))
+    if any(trial.status == "STOPPED" for trial in trials):
+        handles.append(mark("x", _RUN, "run of a trial stopped as clearly worse than the best", markersize=5))
     handles.append(mark("D", _EFFECT, label, markersize=5))
     frame = ", frame" if len(space.rates) == 2 else ""
     handles.append(mark("", _WINNER, f"best so far (ring, triangle{frame}: the winner)", linestyle="-"))

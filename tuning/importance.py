@@ -19,7 +19,7 @@ from zoo.files import replacing
 from zoo.reading import read_csv, read_json
 from zoo.schema import require
 
-FEWEST = 8  # completed trials
+FEWEST = 8  # trials, complete or stopped as clearly worse
 QUANTILE = 0.25  # the share of trials that count as good
 _FILE, _BARS, _LINES = "importance.csv", "importance.png", "parallel.png"
 
@@ -39,7 +39,7 @@ def importance(folder: str | Path) -> dict[str, float]:
         `importance.png` and `parallel.png` into the folder.
 
     Raises:
-        BadInput: `folder` holds no search, too few trials are complete, or Optuna is not installed.
+        BadInput: `folder` holds no search, too few trials have results, or Optuna is not installed.
     """
     check_tuner("optuna:tpe")
     out = checks.path("SEARCH_DIR", folder)
@@ -51,8 +51,8 @@ def importance(folder: str | Path) -> dict[str, float]:
     trials = _trials(out, request)
     if len(trials) < FEWEST:
         raise BadInput(
-            f"SEARCH_DIR must hold at least {FEWEST} trials that are complete, got {len(trials)} in {out}; resume the "
-            "search with a larger --max-trials"
+            f"SEARCH_DIR must hold at least {FEWEST} full trials that did not fail, got {len(trials)} in {out}; resume "
+            "the search with a larger --max-trials"
         )
     shares = _ped_anova(trials, request.space.candidates)
     with replacing(out / _FILE) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
@@ -64,11 +64,11 @@ def importance(folder: str | Path) -> dict[str, float]:
 
 
 def _trials(out: Path, request: Request) -> list[dict[str, Any]]:
-    """Returns the values of each complete full trial, and its mean `val_error`."""
+    """Returns the values of each full trial that was not a failure, and its mean `val_error`."""
     rows: dict[str, list[dict]] = {}
     for row in read_csv(out / "results.csv"):
         paused = request.tuner == "hyperband" and row["epochs"] != request.base.recipe.epochs
-        if row["status"] == "completed" and not paused:
+        if row["status"] in ("completed", "stopped") and not paused:
             rows.setdefault(str(row["trial"]), []).append(row)
     names = list(request.space.candidates)
     return [

@@ -63,7 +63,7 @@ _EVENTS = {
         {"trial": text, "execution": whole(), "val_error": _ERROR, "val_loss": real(), "val_error_best": _ERROR}
         | {"val_error_last": _ERROR, "epochs": real(1), "seconds": real(0)}
     ),
-    "end": record({"trial": text, "status": choice("COMPLETED", "FAILED"), "message": text}),
+    "end": record({"trial": text, "status": choice("COMPLETED", "STOPPED", "FAILED"), "message": text}),
 }
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from trainers.comparison.compare import TUNING_SEED
 from trainers.plan import Plan, differences
 from tuning.space import Space
-from zoo.checks import MOST, one_of
+from zoo.checks import MOST, number, one_of
 from zoo.errors import BadInput
-from zoo.schema import by_name, nullable, record, text, whole
+from zoo.schema import by_name, nullable, real, record, text, whole
 from zoo.versions import versions
 
 FORMAT = 2  # of the folder and its journal; a search in another format cannot be resumed
@@ -19,6 +19,8 @@ FORMAT = 2  # of the folder and its journal; a search in another format cannot b
 OPTUNA = {"optuna:tpe": ("optuna",), "optuna:gp": ("optuna", "torch"), "optuna:cmaes": ("optuna", "cmaes")}
 TUNERS = ("random", "grid", "bayesian", "hyperband", *OPTUNA)
 TRIALS = 20  # the default of --max-trials
+LEAST_EXECUTIONS = 3  # of a trial that can be stopped: two to compare, and one to skip
+STOP_WORSE = 0.05  # the error rate of `--stop-worse` without a value
 PACKAGES = ("tensorflow", "keras", "keras-tuner")  # their versions decide the trials and the bits of a run
 _MAY_DIFFER = ("max_trials",)
 
@@ -41,7 +43,10 @@ def check_tuner(tuner: str) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """A search before it starts. Build it with `Request.make`; `max_trials` None means every combination."""
+    """A search before it starts. Build it with `Request.make`.
+
+    `max_trials` None means every combination, `stop_worse` None that no trial is stopped.
+    """
 
     tuner: str
     space: Space
@@ -49,6 +54,7 @@ class Request:
     executions: int = 1
     seed: int = 0
     max_trials: int | None = None
+    stop_worse: float | None = None
 
     @classmethod
     def make(
@@ -59,6 +65,7 @@ class Request:
         max_trials: int | None = None,
         executions: int | None = None,
         seed: int | None = None,
+        stop_worse: float | None = None,
         **options: Any,
     ) -> "Request":
         """Returns the request for the options of `python -m tuning search`.
@@ -70,6 +77,7 @@ class Request:
             max_trials: the largest number of trials.
             executions: runs of each trial.
             seed: seed of the sequence of trials and of their runs.
+            stop_worse: error rate of stopping a trial that is clearly worse than the best.
             **options: the options of `Plan.make`.
 
         Raises:
@@ -92,13 +100,19 @@ class Request:
         check_tuner(tuner)
         if max_trials is None:
             max_trials = before.max_trials if before else TRIALS if tuner in ("random", "bayesian", *OPTUNA) else None
+        executions = executions or (before.executions if before else 1)
+        if stop_worse is None:
+            stop_worse = before.stop_worse if before else None
+        else:
+            _check_stopping(stop_worse, tuner, executions)
         return cls(
             tuner,
             space.check(base),
             base,
-            executions or (before.executions if before else 1),
+            executions,
             seed if seed is not None else before.seed if before else 0,
             max_trials,
+            stop_worse,
         )
 
     @property
@@ -124,6 +138,7 @@ class Request:
             "executions": self.executions,
             "seed": self.seed,
             "max_trials": self.max_trials,
+            **({} if self.stop_worse is None else {"stop_worse": self.stop_worse}),
             "versions": versions(PACKAGES),
         }
 
@@ -136,7 +151,22 @@ class Request:
         """
         SCHEMA("", data)
         space, base = Space.from_json(data["space"]), Plan.from_json(data["plan"])
-        return cls(data["tuner"], space, base, data["executions"], data["seed"], data["max_trials"])
+        counts = data["executions"], data["seed"], data["max_trials"], data.get("stop_worse")
+        return cls(data["tuner"], space, base, *counts)
+
+
+def _check_stopping(stop_worse, tuner, executions):
+    number("stop_worse", stop_worse, 0, 1, closed="neither")
+    if tuner == "hyperband":
+        raise BadInput(
+            f"stop_worse must be left out with the tuner hyperband, which stops trials itself, got {stop_worse:g}; "
+            "choose another tuner, or leave it out"
+        )
+    if executions < LEAST_EXECUTIONS:
+        raise BadInput(
+            f"executions must be an integer >= {LEAST_EXECUTIONS} with stop_worse, got {executions}; choose 5, or "
+            "leave out stop_worse"
+        )
 
 
 SCHEMA = record(
@@ -149,7 +179,8 @@ SCHEMA = record(
         "seed": whole(0, MOST["seed"]),
         "max_trials": nullable(whole(1, MOST["trials"])),
         "versions": by_name(text),
-    }
+    },
+    {"stop_worse": nullable(real(0, 1, "neither"))},
 )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.plan import Plan
+from tuning import hparams
 from tuning.space import RECIPE, Space
 from zoo import runs
 from zoo.files import Table, write_json
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """Writes `results.csv` and `summary.json` into `out` and, once a trial is complete, `best.json`.
+    """Writes `results.csv`, `summary.json` and `logs/` into `out` and, once a trial is complete, `best.json`.
 
     Args:
         out: the folder of the search.
@@ -35,6 +36,7 @@ class Results:
         `rival` is the best trial that drops something.
         """
         Table(self._out / "results.csv", self.columns).start(self.rows())
+        hparams.write(self._out, self._study.trials.values(), self._space)
         trials = self._study.completed()
         summary = {
             "winner": self._described(trials[0]) if trials else None,
@@ -48,6 +50,12 @@ class Results:
                 if trial.status == "FAILED"
             ],
         }
+        stopped = [trial for trial in self._study.trials.values() if trial.status == "STOPPED"]
+        if stopped:
+            summary["stopped"] = [
+                {"trial": trial.id, **trial.values, "executions": len(trial.executions), "message": trial.message}
+                for trial in stopped
+            ]
         if held := runs.data_of(self._out, "trials"):
             summary["data"] = {key: held.get(key) for key in ("labels", "sizes", "fingerprint")}
         write_json(self._out / "summary.json", summary)

@@ -38,6 +38,7 @@ def search(
     tuner: str | None = None,
     max_trials: int | None = None,
     executions: int | None = None,
+    stop_worse: float | None = None,
     workers: int | None = None,
     retrain: int | None = None,
     drop: "str | Iterable[str] | Mapping[str, float | Drop] | None" = None,
@@ -100,6 +101,9 @@ def search(
         max_trials: the largest number of trials, with the control (default 20; all
             combinations for `grid`, all rounds for `hyperband`).
         executions: runs of each trial (default 1).
+        stop_worse: skips the remaining executions of a trial that is clearly worse than the best complete one; the
+            value is the probability of stopping a trial that is as good (default: none is stopped). It needs at
+            least three executions, and a tuner other than `hyperband`.
         workers: processes on this machine, which share its threads (default 1).
         retrain: number of seeds, at least 2, over which the winner is compared with no
             dropout on the test part (default: no comparison).
@@ -183,6 +187,7 @@ def search(
         "tuner": tuner,
         "max_trials": max_trials,
         "executions": executions,
+        "stop_worse": stop_worse,
         "drop": drop,
         "placement": placement,
         "scaling": scaling,
@@ -306,7 +311,7 @@ class _Search:
         }
         self.about = json.dumps({**about, "keep_checkpoints": self._rounds is not None})
         journal = Journal(out / "journal.jsonl")
-        hooks = {"about": self.about, "on_end": self._ended, "on_start": self._begun}
+        hooks = {"about": self.about, "on_end": self._ended, "on_start": self._begun, "stop_worse": request.stop_worse}
         self.study = Study(oracle, space, journal, request.executions, request.limit, **hooks)
         self._results = Results(out, self.study, space, base, request.seeds)
         self._started, self._drawn, self._ended_before = time.monotonic(), time.monotonic(), self._count()
@@ -320,7 +325,7 @@ class _Search:
     def title(self) -> str:
         """The title of the picture."""
         base = self._request.base
-        runs = sum(len(trial.executions) for trial in self.trials if trial.status == "COMPLETED")
+        runs = sum(len(trial.executions) for trial in self.trials if trial.status in ("COMPLETED", "STOPPED"))
         return f"{base.model} on {base.data.dataset}: {runs} runs of {base.recipe.epochs} epochs"
 
     def run(self, workers, threads, chief, where, shared=None):
@@ -394,6 +399,8 @@ class _Search:
             line.append(
                 f"validation {trial.mean('val_error'):.2f} %" + (f" after {trial.until} epochs" if trial.until else "")
             )
+        if trial.status == "STOPPED":
+            line.append(f"stopped: {trial.message}")
         if best:
             line.append(f"best {best.mean('val_error'):.2f} % ({self._results.name(best)})")
         line += [

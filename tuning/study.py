@@ -7,6 +7,7 @@ process and one on another machine are served alike. Every event goes into the j
 replaying the events restores the study.
 """
 
+import itertools
 import math
 import re
 import threading
@@ -20,6 +21,7 @@ from keras_tuner.engine.trial import Trial as Answer
 
 from tuning.journal import Journal
 from tuning.space import Space
+from tuning.stopping import p_worse
 from zoo.errors import BadInput
 
 CONTROL = "control"
@@ -53,13 +55,15 @@ class Trial:
         key: identifies the combination; trials of equal keys train the same network.
         until: the epoch at which it pauses; None for a full run.
         after: the trial whose runs it continues, or None.
-        status: `RUNNING`, `COMPLETED` or `FAILED`.
-        message: the reason of a failure.
+        status: `RUNNING`, `COMPLETED`, `STOPPED` (clearly worse than the best) or `FAILED`.
+        message: why it failed or was stopped.
         worker: the worker that has it, or None.
         attempts: how often it was started.
         seen: when its worker was last heard, on the clock `time.monotonic`.
         asked: the oracle's trials that it answers.
         executions: number -> figures of that run.
+        drawn: how many trials had ended when it was drawn.
+        ended: its place in the order in which trials ended; None while it runs.
     """
 
     id: str
@@ -74,6 +78,8 @@ class Trial:
     seen: float = 0.0
     asked: list = field(default_factory=list)
     executions: dict = field(default_factory=dict)
+    drawn: int = 0
+    ended: int | None = None
 
     @property
     def label(self) -> str:
@@ -88,6 +94,17 @@ class Trial:
     def score(self) -> tuple[float, float]:
         """What trials are ranked by: validation error (per cent), then validation loss (nats)."""
         return self.mean("val_error"), self.mean("val_loss")
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it can be the best: all its executions are complete, for all epochs."""
+        return self.status == "COMPLETED" and self.until is None
+
+    @property
+    def errors(self) -> list[float]:
+        """The validation errors of its first executions, up to the first that is missing, in per cent."""
+        numbers = itertools.takewhile(self.executions.__contains__, itertools.count())
+        return [self.executions[number]["val_error"] for number in numbers]
 
     @property
     def cause(self) -> str:
@@ -117,6 +134,8 @@ class Study:
         about: what a worker needs to know about the search, in JSON.
         on_end: called with each trial that has ended.
         on_start: called with each trial that is handed out; its `worker` is set.
+        stop_worse: error rate of stopping a trial that is clearly worse than the best one that was complete when it
+            was drawn; None stops none.
 
     Raises:
         BadInput: the oracle does not repeat the answers in the journal.
@@ -132,16 +151,17 @@ class Study:
         about: str | None = None,
         on_end: Callable[[Trial], None] = lambda trial: None,
         on_start: Callable[[Trial], None] = lambda trial: None,
+        stop_worse: float | None = None,
     ):
         self.trials: dict[str, Trial] = {}
         self.cause: str | None = None  # the message of the failures that ended the search
         self._oracle, self._space, self._journal = oracle, space, journal
         self._executions, self._limit, self._about = executions, limit, about
-        self._on_end, self._on_start = on_end, on_start
+        self._on_end, self._on_start, self._stop_worse = on_end, on_start, stop_worse
         self._by_key: dict[tuple, Trial] = {}
         self._by_answer: dict[str, Trial] = {}
         self._failures: dict[str, int] = {}
-        self._asked, self._waiting, self._over = 0, False, False
+        self._asked, self._ends, self._waiting, self._over = 0, 0, False, False
         self._lock = threading.RLock()
         # The first trial is the control: without it, no rate can be shown to help.
         values = space.control()
@@ -180,6 +200,8 @@ class Study:
     def update_trial(self, trial_id: str, metrics: dict, step: int = 0) -> Answer:
         """Notes that the trial's worker is alive, and the figures of execution `step` if `metrics` has them.
 
+        The status of the answer is STOPPED if the rest of its executions are not needed.
+
         Raises:
             BadInput: there is no such trial or execution, or a figure is impossible.
         """
@@ -199,6 +221,8 @@ class Study:
                     self._end(trial, "FAILED", f"{wrong} became {row[wrong]}")
                 else:
                     self._note({"event": "execution", "trial": trial_id, "execution": int(step), **row})
+            if set(FIGURES) <= set(metrics):  # known ones too: a kill may have come before the end was noted
+                self._stop_if_worse(trial)
             return self._answer(trial)
 
     def end_trial(self, answer: Answer) -> None:
@@ -249,7 +273,7 @@ class Study:
 
     def completed(self) -> list[Trial]:
         """Returns the completed full runs, best first."""
-        full = [trial for trial in self.trials.values() if trial.status == "COMPLETED" and trial.until is None]
+        full = [trial for trial in self.trials.values() if trial.ranked]
         return sorted(full, key=lambda trial: trial.score)
 
     # === Asking the oracle ===
@@ -282,6 +306,7 @@ class Study:
         if known is None:
             before = self._by_answer.get(event["values"].get("tuner/trial_id"))
             self._by_answer[event["trial"]] = trial = Trial(event["trial"], values, key, until, before and before.id)
+            trial.drawn = self._ends
             trial.asked.append(event["trial"])
             return self._add(trial)
         self._by_answer[event["trial"]] = known
@@ -302,8 +327,25 @@ class Study:
         self._note({"event": "end", "trial": trial.id, "status": status, "message": message})
         self._on_end(trial)
 
+    def _stop_if_worse(self, trial):
+        """Stops a running trial that is clearly worse than the best one that was complete when it was drawn.
+
+        So the decision depends on the order of draws and ends in the journal, and not on the pace of other workers.
+        """
+        if self._stop_worse is None or trial.status != "RUNNING":
+            return
+        rivals = [other for other in self.completed() if other.ended <= trial.drawn]
+        p = p_worse(trial.errors, [other.errors for other in rivals], self._executions)
+        if p is not None and p <= self._stop_worse:
+            count = len(trial.errors)
+            difference = fmean(trial.errors) - fmean(rivals[0].errors[:count])
+            about = f"{difference:.2f} points above {rivals[0].label} with the same seeds, adjusted p {p:.2g}"
+            self._end(trial, "STOPPED", f"{about}, after {count} of {self._executions} executions")
+
     def _ended(self, event):
         trial = self.trials[event["trial"]]
+        self._ends += 1
+        trial.ended = self._ends
         trial.status, trial.message, trial.worker = event["status"], event["message"], None
         self._waiting = False
         for asked in trial.asked:
@@ -316,8 +358,9 @@ class Study:
     def _tell(self, trial, asked):
         """Reports to the oracle; a failed trial has no number, because the oracle would take it for a result."""
         answer = self._oracle.trials[asked]
-        answer.status = trial.status
-        if trial.status == "COMPLETED":
+        scored = trial.status in ("COMPLETED", "STOPPED")
+        answer.status = "COMPLETED" if scored else trial.status
+        if scored:
             self._oracle.update_trial(asked, {"val_error": trial.score[0]})
         self._oracle.end_trial(answer)
 

@@ -91,18 +91,22 @@ class Worker:
 
     def _carry_out(self, trial):
         self._on_start(trial.trial_id)
-        errors, message = [], None
+        errors, message, stopped = [], None, False
         with self._signs_of_life(trial.trial_id):
             for execution, seed in enumerate(self._seeds):
                 figures, message = self._run(trial, execution, seed)
                 if message is not None:
                     break
                 errors.append(figures["val_error"])
-                self._study.update_trial(trial.trial_id, figures, step=execution)
-        trial.status = "COMPLETED" if message is None else "FAILED"
-        if message is not None:
-            trial.hyperparameters.values["message"] = message
-        self._study.end_trial(trial)
+                answer = self._study.update_trial(trial.trial_id, figures, step=execution)
+                stopped = answer.status == "STOPPED"
+                if stopped:
+                    break
+        if not stopped:  # otherwise the study has ended it: it is clearly worse than the best
+            trial.status = "COMPLETED" if message is None else "FAILED"
+            if message is not None:
+                trial.hyperparameters.values["message"] = message
+            self._study.end_trial(trial)
         self._on_end(trial.trial_id, sum(errors) / len(errors) if message is None else None, message)
 
     def _run(self, trial, execution, seed):
