@@ -146,7 +146,7 @@ class Engine:
         """Returns the logits `(examples, classes)` of a part of the data, in inference mode."""
         if hasattr(part, "batches"):
             return np.concatenate([self._predict(x) for x, _ in part.batches(EVALUATION_BATCH)])
-        return self._predict_all(part.x).numpy()
+        return np.concatenate([self._predict_all(x) for x in feed.pieces(part, EVALUATION_BATCH)])
 
     def evaluate(self, part: object) -> dict[str, float]:
         """Returns `error` (per cent), `loss` (nats) and `ece` (per cent) of a part of the data, in inference mode."""
