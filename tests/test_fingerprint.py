@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from streams import load_mapped, load_streamed
 
 import trainers
 import tuning
@@ -58,9 +59,10 @@ def test_a_fingerprint_is_the_same_in_memory_and_on_disk(tmp_path):
         (tmp_path / label).mkdir()
         for number in range(20):
             Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).save(tmp_path / label / f"{number}.png")
-    streamed = data.load(f"folder:{tmp_path}", memory_budget=100)
+    streamed, mapped = (load(f"folder:{tmp_path}") for load in (load_streamed, load_mapped))
     assert not hasattr(streamed.train, "x")
-    assert fingerprint.of(streamed) == fingerprint.of(data.load(f"folder:{tmp_path}"))
+    assert mapped.train.mapped
+    assert fingerprint.of(streamed) == fingerprint.of(mapped) == fingerprint.of(data.load(f"folder:{tmp_path}"))
 
 
 @pytest.mark.parametrize("change", ["content", "classes", "sizes"])

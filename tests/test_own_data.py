@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from streams import TINY, assert_same_part
+from streams import assert_same_part, load_streamed
 
 from trainers import datasets
 from zoo import data
@@ -74,7 +74,7 @@ def test_grey_images_have_one_channel(tmp_path):
 
 def test_a_folder_streams_the_same_parts(tmp_path):
     name = image_folder(tmp_path)
-    streamed, whole = data.load(name, memory_budget=TINY), data.load(name)
+    streamed, whole = load_streamed(name), data.load(name)
     for key in ("train", "val", "test"):
         assert_same_part(getattr(streamed, key), getattr(whole, key))
 
@@ -380,7 +380,7 @@ def test_a_sample_has_the_classes_of_a_sorted_set_in_their_proportions(tmp_path)
     assert np.bincount(sample.y).tolist() == [5, 5, 5]
     np.testing.assert_array_equal(sample.x, loaded.test.sample(15).x)
     np.testing.assert_array_equal(loaded.test.sample(100).x, loaded.test.x)
-    streamed = data.load(image_folder(tmp_path / "f"), memory_budget=TINY)
+    streamed = load_streamed(image_folder(tmp_path / "f"))
     whole = data.load(f"folder:{tmp_path / 'f'}")
     np.testing.assert_array_equal(streamed.test.sample(6).x, whole.test.sample(6).x)
 

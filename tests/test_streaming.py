@@ -1,15 +1,15 @@
-"""A set larger than the memory budget streams through the same loop; text trains as images do."""
-
-import functools
+"""A set larger than the memory budget trains from the cache as in memory, or streams; text trains as images do."""
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from streams import load_mapped, load_streamed
 
 import trainers
+import zoo
 from trainers.plan import Plan
 from trainers.recipe import Recipe
-from trainers.training import loop
+from trainers.training import feed, loop, prediction
 from trainers.training.train import run
 from zoo import data
 from zoo.errors import BadInput
@@ -64,17 +64,51 @@ def trained(folder, sets, name, **options):
 
 @pytest.mark.parametrize("name", ["bright", "moods"])
 def test_images_and_texts_are_learned_in_memory_and_streamed(sets, name, tmp_path):
-    streamed = functools.partial(data.load, memory_budget=1)
-    for label, options in (("memory", {}), ("streamed", {"load": streamed})):
+    for label, options in (("memory", {}), ("streamed", {"load": load_streamed})):
         result = trained(tmp_path / label, sets, name, **options)
         assert result["test_error"] < 10, label
     assert (tmp_path / "memory" / "vocabulary.txt").exists() == (name == "moods")
 
 
-def test_streamed_and_in_memory_evaluation_are_equal(sets):
-    import zoo
+@pytest.mark.parametrize("name", ["bright", "moods"])
+def test_a_run_from_the_cache_is_that_in_memory_bit_for_bit(sets, name, tmp_path, monkeypatch):
+    """Also if the calls of an epoch and the chunks of the file are cut into pieces."""
+    import keras
 
-    whole, streamed = (data.load("bright", data_dir=sets, memory_budget=budget) for budget in (2**30, 1))
+    kept = []
+    for label, load in (("memory", data.load), ("mapped", load_mapped)):
+        if label == "mapped":
+            monkeypatch.setattr(feed, "CHUNK", 3 * 32 * (64 if name == "bright" else 32))  # bytes of three batches
+            monkeypatch.setattr(loop, "CALL_SECONDS", 0.001)
+        result = trained(tmp_path / label, sets, name, load=load, track_test=True)
+        history = [row.rsplit(",", 4) for row in (tmp_path / label / "history.csv").read_text().splitlines()]
+        figures = {key: value for key, value in result.items() if "second" not in key and key != "folder"}
+        columns = [(row[0], row[3:]) for row in history]
+        kept.append((keras.models.load_model(tmp_path / label / "model.keras").get_weights(), figures, columns))
+    for a, b in zip(kept[0][0], kept[1][0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert kept[0][1:] == kept[1][1:]
+
+
+@pytest.mark.parametrize("name", ["bright", "moods"])
+def test_evaluation_from_the_cache_is_that_in_memory_and_copies_little_at_a_time(sets, name, monkeypatch):
+    monkeypatch.setattr(feed, "CHUNK", 1)
+    monkeypatch.setattr(prediction, "BATCH", 32)
+    whole, mapped = (load(name, data_dir=sets, length=8) for load in (data.load, load_mapped))
+    pieces = list(feed.pieces(mapped.train, 32))
+    assert [len(piece) for piece in pieces] == [32] * 5 + [len(whole.train) - 160]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole.train.x)
+    options = {"vocabulary": len(whole.vocabulary)} if whole.vocabulary else {}
+    plan = MODELS[name]
+    model = zoo.build(plan["model"], whole.input_shape, 2, seed=1, **options, **plan["settings"])
+    engines = [loop.Engine(model, Recipe(epochs=1), dataset, seed=1) for dataset in (whole, mapped)]
+    for part in ("train", "val", "test"):
+        a, b = (engine.logits(getattr(engine.dataset, part)) for engine in engines)
+        np.testing.assert_array_equal(a, b)
+
+
+def test_streamed_and_in_memory_evaluation_are_equal(sets):
+    whole, streamed = (load("bright", data_dir=sets) for load in (data.load, load_streamed))
     model = zoo.build("mlp", (8, 8, 1), 2, seed=1, hidden=(8,))
     engines = [loop.Engine(model, Recipe(epochs=1), dataset, seed=1) for dataset in (whole, streamed)]
     assert hasattr(streamed.train, "batches")
@@ -86,9 +120,9 @@ def test_streamed_and_in_memory_evaluation_are_equal(sets):
 def test_a_streamed_run_repeats_bit_for_bit(sets, tmp_path):
     import keras
 
-    streamed, kept = functools.partial(data.load, memory_budget=1), []
+    kept = []
     for label in ("a", "b"):
-        trained(tmp_path / label, sets, "bright", load=streamed)
+        trained(tmp_path / label, sets, "bright", load=load_streamed)
         kept.append(keras.models.load_model(tmp_path / label / "model.keras").get_weights())
     for a, b in zip(*kept, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -25,7 +25,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     claims = commands.add_parser("claims", help="test what is said about dropout")
     options.add_claims_commands(claims)
     claims.set_defaults(call=_claims)
-    data = commands.add_parser("data", help="list, describe and import data sets")
+    data = commands.add_parser("data", help="list, describe and import data sets; the cache")
     options.add_data_commands(data)
     data.set_defaults(call=_data)
 
@@ -77,6 +77,10 @@ def _data(arguments):
     from trainers import datasets
     from zoo.data.options import DataOptions
 
+    if arguments.action == "cache":
+        result = datasets.cached(arguments.clear, arguments.limit)
+        print_json(result) if arguments.json else print(datasets.cache_text(result))
+        return
     where = {"data_dir": arguments.data_dir}
     if arguments.action == "list":
         result = datasets.listing(**where)

@@ -1,5 +1,6 @@
 """The results of `python -m trainers data`, and their text."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,60 @@ def imported(name: str, folder: str | Path, data_dir: str | Path | None = None) 
 
     startup.tensorflow()
     return {"name": name, "where": str(idx.import_idx(name, folder, data_dir))}
+
+
+def cached(clear: bool = False, limit: float | None = None) -> dict[str, Any]:
+    """Returns what the cache holds, see `zoo.data.cache`.
+
+    Args:
+        clear: removes all entries that are not in use.
+        limit: gigabytes that the cache may have from now on.
+
+    Returns:
+        `{"folder", "limit_gb", "bytes", "freed", "entries": [{"set", "bytes", "last_used", "in_use", "folder"}]}`,
+        the entry that was used last first; `set` is None if the entry is damaged, `last_used` is local time.
+
+    Raises:
+        BadInput: a limit below 0, or a folder that cannot be written.
+    """
+    from zoo.data import cache
+
+    try:
+        root, freed = cache.folder(), 0
+        if limit is not None:
+            freed += cache.set_limit(limit)
+        if clear:
+            freed += cache.clear()
+        rows = [
+            {
+                "set": entry.name,
+                "bytes": entry.bytes,
+                "last_used": datetime.datetime.fromtimestamp(entry.used).isoformat(sep=" ", timespec="seconds"),
+                "in_use": entry.in_use,
+                "folder": str(root / entry.key),
+            }
+            for entry in cache.entries()
+        ]
+        total = sum(row["bytes"] for row in rows)
+        return {"folder": str(root), "limit_gb": cache.limit(), "bytes": total, "freed": freed, "entries": rows}
+    except cache.Unavailable as error:
+        raise BadInput(str(error)) from error
+
+
+def cache_text(result: dict[str, Any]) -> str:
+    """Returns the result of `cached` as lines of text."""
+    rows = [
+        f"{row['set'] or '(damaged)':<32}{_megabytes(row['bytes']):>12}  {row['last_used']}{'  in use' * row['in_use']}"
+        for row in result["entries"]
+    ]
+    lines = [f"freed {_megabytes(result['freed'])}"] if result["freed"] else []
+    lines += [f"{'set':<32}{'size':>12}  last use", *rows] if rows else ["the cache is empty"]
+    used = f"{_megabytes(result['bytes'])} of at most {result['limit_gb']:g} GB"
+    return "\n".join([*lines, "", f"{used} in {result['folder']}"])
+
+
+def _megabytes(count):
+    return f"{count / 10**6:,.1f} MB"
 
 
 def text(result: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainers.plan import Data
 from zoo import data, startup
+from zoo.data import announce
 from zoo.errors import BadInput
 from zoo.surgery.network import Network, is_network, survey
 
@@ -51,7 +52,9 @@ def whose(
             "weights imagenet must be fetched, unless Keras has them already, got no --download; add --download, or "
             "omit --weights imagenet"
         )
-    return survey(model, _loaded(options, where), say=say, **given)
+    with announce.heard(say):
+        dataset = _loaded(options, where)
+    return survey(model, dataset, say=say, **given)
 
 
 def kind_of_data(options: Mapping[str, Any], where: Mapping[str, Any]) -> str:

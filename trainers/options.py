@@ -159,7 +159,7 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_commands(parser: argparse.ArgumentParser) -> None:
-    """Adds `data list`, `data info NAME` and `data import-idx NAME FOLDER`."""
+    """Adds `data list`, `data info NAME`, `data import-idx NAME FOLDER` and `data cache`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     shown = actions.add_parser("list", help="list the data sets that are ready, and how to get others")
     info = actions.add_parser("info", help="show the parts, classes and sizes of a data set")
@@ -167,11 +167,16 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
     idx = actions.add_parser("import-idx", help="make a TFDS folder from the four IDX files of an MNIST-like data set")
     idx.add_argument("name", metavar="NAME", help="name of the new data set, as in fashion_mnist")
     idx.add_argument("folder", metavar="FOLDER", help="folder of train-images-idx3-ubyte and the others, .gz or not")
+    cache = actions.add_parser("cache", help="list or remove data sets that were decoded into the cache")
+    cache.add_argument("--clear", action="store_true", help="remove all that are not in use")
+    cache.add_argument(
+        "--limit", type=float, metavar="GB", help="from now on, remove those not used for longest beyond GB (20)"
+    )
     add_data_options(info)
     add_options(info, DataOptions)
     for action in (shown, idx):
         action.add_argument("--data-dir", metavar="DIR", help="folder of the TFDS data sets (default: TFDS_DATA_DIR)")
-    for action in (shown, info, idx):
+    for action in (shown, info, idx, cache):
         action.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 

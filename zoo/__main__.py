@@ -10,6 +10,7 @@ from pathlib import Path
 from zoo.artefacts.runtimes import FASTEST_FIRST, RUNTIMES
 from zoo.checks import MOST
 from zoo.cli import add_data_options, add_options, dispatch, fraction, integer, print_json, run
+from zoo.data import announce
 from zoo.data.options import DataOptions
 from zoo.modes import MASKS, PREDICTING
 from zoo.streams import Lossy
@@ -232,6 +233,8 @@ class _Phase:
         self._done, self._stream, self._writing = threading.Event(), None, threading.Lock()
 
     def __enter__(self) -> "_Phase":
+        self._heard = announce.heard(self.say)
+        self._heard.__enter__()
         if sys.stderr.isatty():
             self._stream = Lossy(os.fdopen(os.dup(sys.stderr.fileno()), "w"))
             self._thread = threading.Thread(target=self._show, daemon=True)
@@ -239,6 +242,7 @@ class _Phase:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._heard.__exit__(*error)
         if self._stream:
             self._done.set()
             self._thread.join()

@@ -95,7 +95,7 @@ def _lock(path):
     """Returns the descriptor of the locked file `path`; None if it is locked, or was removed or replaced meanwhile."""
     import filelock
 
-    held = os.open(path, os.O_RDWR | os.O_CREAT)
+    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     try:
         if filelock.lock_descriptor(held, blocking=False) and os.path.samestat(os.fstat(held), os.stat(path)):
             return held

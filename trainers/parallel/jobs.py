@@ -133,9 +133,11 @@ _loaded = {}  # the data set of the last job, which the next one most likely use
 def loaded(name: str, **options: object) -> object:
     """Returns the data set `name`; that of the last call without reading it again. See `zoo.data.load`."""
     from zoo import data
+    from zoo.data import announce
 
     key = (name, tuple(sorted(options.items())))
     if key not in _loaded:
         _loaded.clear()
-        _loaded[key] = data.load(name, **options)
+        with announce.heard(announce.printed, lambda text: None):  # several processes would say the same
+            _loaded[key] = data.load(name, **options)
     return _loaded[key]

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainers.training import feed
 from trainers.training.devices import Devices
 from zoo.data.dataset import Dataset
 
@@ -34,7 +35,7 @@ class Predictor:
         """Returns the logits `(examples, classes)` of a part of the data, float32."""
         if hasattr(part, "batches"):
             return np.concatenate([self._predict(x) for x, _ in part.batches(BATCH)])
-        return self._predict_all(part.x).numpy()
+        return np.concatenate([self._predict_all(x) for x in feed.pieces(part, BATCH)])
 
     # === Compiled ===
 

@@ -194,6 +194,10 @@ class RunProgress:
         """Prints a line above the live line."""
         say(self._quiet, text)
 
+    def status(self, text: str) -> None:
+        """Shows what the run does now: in the live line, or as a line where there is none."""
+        self.phase(text) if self._live.shown else self.say(text)
+
     def phase(self, name: str) -> None:
         """Sets what the run does now, such as `loading` or `compiling`; empty while an epoch is trained."""
         if name != self._phase:

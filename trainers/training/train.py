@@ -14,7 +14,7 @@ from trainers.training.folder import check_kind, claimed, free_name, given, is_e
 from trainers.training.progress import RunProgress, duration, say
 from trainers.training.result import TrainResult
 from zoo import data, runs, startup
-from zoo.data import fingerprint
+from zoo.data import announce, fingerprint
 from zoo.errors import BadInput
 from zoo.files import write_json
 from zoo.placement.drop import Drop
@@ -228,7 +228,8 @@ def run(
         threads = startup.tensorflow(threads or before.get("threads"))
         options = dataclasses.asdict(plan.data)
         progress.phase(f"loading {plan.data.dataset}")
-        dataset = (load or data.load)(options.pop("dataset"), data_dir=data_dir, download=download, **options)
+        with announce.heard(progress.say, progress.status):
+            dataset = (load or data.load)(options.pop("dataset"), data_dir=data_dir, download=download, **options)
         if before:
             fingerprint.check(before.get("data") or {}, dataset, str(out))
         if expected:

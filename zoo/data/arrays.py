@@ -1,5 +1,6 @@
 """Data sets in arrays: scikit-learn's digits, and a user's `.npz` file."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def npz(path: Path, memory_budget: int, options: DataOptions) -> Source:
         },
         shape=x["train"].shape[1:],
         about={"source": str(path), "versions": {"numpy": np.__version__}, "notes": notes},
+        place=os.path.abspath(path),
         own_validation=True,
     )
 

@@ -45,7 +45,7 @@ class Dataset:
         input_shape: shape of an example, `(height, width, channels)`, `(length,)` or `(features,)`.
         classes: number of classes.
         labels: name of each class.
-        train: the training part, a `Part`; a `StreamedPart` if the data do not fit into memory.
+        train: the training part, a `Part`; a `StreamedPart` if the data fit neither into memory nor into the cache.
         val: the validation part.
         test: the test part.
         vocabulary: of texts, the token of each id; id 0 is padding `""`, id 1 is `"[UNK]"`. Otherwise None.
@@ -117,8 +117,9 @@ def load(
         length: for texts, number of tokens that are read.
         text_column: column of the texts; needed unless it has a customary name, such as `text`.
         label_column: column of the classes; needed unless it has a customary name, such as `label`.
-        memory_budget: bytes. If the decoded parts need more, they stay on disk and are read while
-            training, as `StreamedPart`.
+        memory_budget: bytes. If the decoded parts need more, they are decoded once into the cache (the folder
+            DROPOUT_ZOO_CACHE) and mapped into memory from there. What cannot be cached becomes a `StreamedPart`,
+            which is decoded anew in each epoch. Arrays and tables must fit.
 
     Returns:
         A `Dataset`. Its parts hold `x`, uint8 images `(n, height, width, channels)`, int32 token ids
@@ -268,6 +269,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "sizes": sizes,
         "class_counts": {key: np.bincount(part.y, minlength=dataset.classes).tolist() for key, part in parts.items()},
         "bytes": sum(sizes.values()) * example,
+        "mapped": getattr(dataset.train, "mapped", False),
         "streamed": isinstance(dataset.train, StreamedPart),
         "vocabulary": len(dataset.vocabulary) if dataset.vocabulary else None,
         "flip": dataset.flip,

@@ -54,7 +54,7 @@ def folder(directory: str, options: DataOptions) -> Source:
     mixed = {name: _mixed(files, labels) for name, files in chosen.items()}
     every = [path for files in chosen.values() for path, _ in files]
     about = {"source": str(root), "versions": {}, "notes": [*_kinds(every), *_skipped(skipped)]}
-    fixed = {"name": f"folder:{directory}", "labels": labels, "own_validation": True}
+    fixed = {"name": f"folder:{directory}", "labels": labels, "own_validation": True, "place": os.path.abspath(root)}
     if kind == "text":
         if options.image_size:
             raise BadInput(
@@ -66,7 +66,7 @@ def folder(directory: str, options: DataOptions) -> Source:
     about["notes"] += note
     return Source(
         kind="image",
-        splits={name: in_memory(paths, y) for name, (paths, y) in mixed.items()},
+        splits={name: in_memory(paths, y, os.fspath(root)) for name, (paths, y) in mixed.items()},
         shape=shape,
         about=about,
         paths=True,

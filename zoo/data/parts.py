@@ -1,30 +1,35 @@
-"""The parts of a data set: in memory, or read from disk during training."""
+"""The parts of a data set: in memory, mapped from the cache, or decoded anew in each epoch."""
 
 import functools
+import hashlib
+import importlib.metadata
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.data import images
+from zoo.data import announce, cache, flat, images
 from zoo.data.options import DataOptions
-from zoo.data.source import Source, damaged
+from zoo.data.source import CHUNK, Source, damaged
 from zoo.data.split import stratified_order
 from zoo.seeds import of_streamed_order
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_DECODED = 2**24  # bytes that are decoded at once into the cache
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Part:
-    """Examples in memory.
+    """Examples in memory, or mapped into memory from a file in the cache.
 
     Attributes:
         x: uint8 images `(n, height, width, channels)`, int32 token ids `(n, length)`, or float32 rows
-            `(n, features)`.
+            `(n, features)`. A read-only `np.memmap` if the data do not fit into memory.
         y: int32 classes `(n,)`.
     """
 
@@ -35,7 +40,12 @@ class Part:
         return len(self.y)
 
     def __repr__(self) -> str:
-        return f"Part({len(self):,} examples, x {self.x.dtype} {self.x.shape})"
+        return f"Part({len(self):,} examples{' on disk' * self.mapped}, x {self.x.dtype} {self.x.shape})"
+
+    @property
+    def mapped(self) -> bool:
+        """Whether `x` is mapped from a file: then copy only some rows of it at a time."""
+        return isinstance(self.x, np.memmap)
 
     def head(self, n: int) -> "Part":
         """Returns the first `n` examples; all if there are fewer."""
@@ -49,9 +59,9 @@ class Part:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StreamedPart:
-    """Examples that stay on disk and are decoded as they are read; the classes `y` are in memory.
+    """Examples that are decoded anew in each epoch, since they fit neither into memory nor into the cache.
 
-    The examples and their order are those of the `Part` that a larger memory budget gives.
+    The classes `y` are in memory. The examples are those of the `Part` that a larger memory budget gives.
     """
 
     y: np.ndarray
@@ -130,21 +140,43 @@ def _shuffled(examples, buffer, seed):
 
 def read(chunks: Callable, wanted: Sequence[np.ndarray], encode: Callable) -> list[np.ndarray]:
     """Reads and encodes the examples at each array of indices in `wanted`, in one pass over the files."""
+    arrays: list[Any] = [None] * len(wanted)
+    filled = [0] * len(wanted)
+    for number, x in rows(chunks, wanted, encode):
+        if arrays[number] is None:
+            arrays[number] = np.empty((len(wanted[number]), *x.shape[1:]), x.dtype)
+        arrays[number][filled[number] : filled[number] + len(x)] = x
+        filled[number] += len(x)
+    return arrays
+
+
+def rows(
+    chunks: Callable, wanted: Sequence[np.ndarray], encode: Callable, most: int = CHUNK
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the examples at each array of ascending indices in `wanted`, in one pass over the files.
+
+    Args:
+        chunks: as in `StreamedPart`, like `encode`.
+        wanted: the arrays of indices.
+        encode: from `(raw, y)` to `(x, y)`.
+        most: number of examples that are encoded at once.
+
+    Yields:
+        The number of an array in `wanted`, and the next of its examples.
+    """
     import tensorflow as tf
 
     union = np.sort(np.concatenate(wanted))
     places = [np.searchsorted(union, indices) for indices in wanted]
-    arrays: Any = None
+    examples = chunks(union) if most >= CHUNK else chunks(union).rebatch(most)
     start = 0
-    for batch, _ in chunks(union).map(encode, tf.data.AUTOTUNE, deterministic=True).prefetch(2):
+    for batch, _ in examples.map(encode, tf.data.AUTOTUNE, deterministic=True).prefetch(2):
         x = batch.numpy()
-        if arrays is None:
-            arrays = [np.empty((len(indices), *x.shape[1:]), x.dtype) for indices in wanted]
-        for array, place in zip(arrays, places, strict=True):
+        for number, place in enumerate(places):
             low, high = np.searchsorted(place, [start, start + len(x)])
-            array[low:high] = x[place[low:high] - start]
+            if low < high:
+                yield number, x[place[low:high] - start]
         start += len(x)
-    return arrays
 
 
 def build(
@@ -159,7 +191,7 @@ def build(
         source: the data set.
         places: split and indices of each part, from `zoo.data.split.cut`.
         options: how examples are read.
-        memory_budget: bytes; parts that need more stay on disk.
+        memory_budget: bytes; parts that need more are mapped from the cache, or streamed if they cannot be cached.
 
     Returns:
         `(parts by name, shape of an example, vocabulary of a text set or None)`.
@@ -173,16 +205,12 @@ def build(
     import tensorflow as tf
 
     try:
-        if source.kind == "text":
-            encode, tokens = _text_encoder(source, places["train"][1], options)
-            shape, itemsize = (options.length,), 4
+        coding = _Texts(source, places["train"][1], options) if source.kind == "text" else _Images(source, options)
+        if sum(len(indices) for _, indices in places.values()) * coding.bytes <= memory_budget:
+            parts, tokens = _read_parts(source, places, coding.encoder()), coding.vocabulary
         else:
-            encode, shape = _image_encoder(source, options)
-            tokens, itemsize = None, 1
-        size = sum(len(indices) for _, indices in places.values()) * int(np.prod(shape)) * itemsize
-        if size > memory_budget:
-            return _streamed_parts(source, places, encode, memory_budget), shape, tokens
-        return _read_parts(source, places, encode), shape, tokens
+            parts, tokens = _parts_on_disk(source, places, options, coding, memory_budget)
+        return parts, coding.shape, tokens
     except tf.errors.OpError as error:
         raise damaged(source.name, error) from error
 
@@ -197,46 +225,127 @@ def _array_parts(source, places, options):
     return parts, parts["train"].x.shape[1:]
 
 
-def _image_encoder(source, options):
-    """Returns a function for tf.data from `(raw, y)` to `(x, y)`, `x` uint8 `(batch, *shape)`; and `shape`."""
-    import tensorflow as tf
+class _Images:
+    """How images become arrays."""
 
-    shape, size = source.shape, options.image_size
-    if size:
-        shape = (size, size, shape[2])
-    elif None in shape:
-        # The set does not state the size of its images: the first one decides, and the others must agree.
-        (raw, _) = next(iter(source.splits["train"].chunks(np.arange(1))))
-        shape = images.decode(raw[0].numpy(), shape[2], named=f"an image of {source.name}").shape
+    dtype, vocabulary, packages = np.dtype("uint8"), None, ("pillow",)
+    options = ("image_size", "resize", "value_range")
 
-    def decode(raw):
+    def __init__(self, source: Source, options: DataOptions):
+        self._source, self._options = source, options
+        self.shape = tuple(source.shape)
+        if options.image_size:
+            self.shape = (options.image_size, options.image_size, source.shape[2])
+        elif None in source.shape:
+            # The set does not state the size of its images: the first one decides, and the others must agree.
+            (raw, _) = next(iter(source.splits["train"].chunks(np.arange(1))))
+            named = f"an image of {source.name}"
+            self.shape = images.decode(raw[0].numpy(), source.shape[2], named=named).shape
+        self.bytes = int(np.prod(self.shape))
+
+    def encoder(self):
+        """Returns a function for tf.data from `(raw, y)` to `(x, y)`; `x` is uint8 `(batch, *shape)`."""
+        import tensorflow as tf
+
+        def encode(raw, y):
+            x = tf.numpy_function(self._decoded, [raw], tf.uint8, stateful=False)
+            return tf.ensure_shape(x, (None, *self.shape)), y
+
+        return encode
+
+    def _decoded(self, raw):
+        source, options = self._source, self._options
         files = [os.fsdecode(path) for path in raw] if source.paths else raw
-        return images.decode_all(files, shape, source.name, options.resize if size else None, options.limits)
-
-    def encode(raw, y):
-        x = tf.numpy_function(decode, [raw], tf.uint8, stateful=False)
-        return tf.ensure_shape(x, (None, *shape)), y
-
-    return encode, shape
+        how = options.resize if options.image_size else None
+        return images.decode_all(files, self.shape, source.name, how, options.limits)
 
 
-def _text_encoder(source, indices, options):
-    from zoo.data import text
+class _Texts:
+    """How texts become arrays. The vocabulary is learned from the training part when it is first needed."""
 
-    chunks = source.splits["train"].chunks(indices)
-    layer = text.learn(chunks.map(lambda raw, _: text.valid(raw)), options.vocabulary, options.length)
-    tokens = text.encoder(layer)
+    dtype, packages = np.dtype("int32"), ("tensorflow", "keras")
+    options = ("vocabulary", "length", "text_column", "label_column")
 
-    def encode(raw, y):
-        return tokens(raw), y
+    def __init__(self, source: Source, indices: np.ndarray, options: DataOptions):
+        self._source, self._indices, self._options = source, indices, options
+        self.shape, self.bytes = (options.length,), 4 * options.length
 
-    return encode, tuple(str(token) for token in layer.get_vocabulary())
+    @functools.cached_property
+    def _layer(self):
+        from zoo.data import text
+
+        texts = self._source.splits["train"].chunks(self._indices).map(lambda raw, _: text.valid(raw))
+        return text.learn(texts, self._options.vocabulary, self._options.length)
+
+    @functools.cached_property
+    def vocabulary(self):
+        return tuple(str(token) for token in self._layer.get_vocabulary())
+
+    def encoder(self):
+        """Returns a function for tf.data from `(raw, y)` to `(x, y)`; `x` is int32 `(batch, length)`."""
+        from zoo.data import text
+
+        tokens = text.encoder(self._layer)
+        return lambda raw, y: (tokens(raw), y)
+
+
+def _parts_on_disk(source, places, options, coding, memory_budget):
+    """Returns the parts mapped from the cache, or streamed if that is impossible; and the vocabulary."""
+    try:
+        mapped = _mapped(source, places, options, coding)
+    except cache.Unavailable as error:
+        announce.say(f"{source.name} is decoded anew in each epoch, in an order of its own: {error}")
+        return _streamed_parts(source, places, coding.encoder(), memory_budget), coding.vocabulary
+    return {
+        key: Part(mapped.arrays[key], source.splits[split].y[indices]) for key, (split, indices) in places.items()
+    }, mapped.vocabulary
+
+
+def _mapped(source, places, options, coding):
+    chosen = {name: options.to_json()[name] for name in ("train_size", "split_seed", *coding.options)}
+    versions = [importlib.metadata.version(package) for package in coding.packages]
+    about = (flat.FORMAT, source.place, source.kind, chosen, versions, sys.byteorder)
+    try:
+        stamps = {split: source.splits[split].stamp() for split, _ in places.values()}
+    except OSError as error:  # a file is gone: reading the set says so
+        raise cache.Unavailable(f"cannot read {error.filename}: {error.strerror}") from error
+    decided = {
+        key: (split, stamps[split], hashlib.sha256(np.ascontiguousarray(indices, "<i8")).hexdigest())
+        for key, (split, indices) in places.items()
+    }
+    contents = flat.Contents(
+        name=source.name,
+        stamp=flat.digest(coding.shape, decided),
+        dtype=coding.dtype,
+        shapes={key: (len(indices), *coding.shape) for key, (_, indices) in places.items()},
+        vocabulary=options.vocabulary if source.kind == "text" else None,
+    )
+
+    def decode():
+        most, encode = max(1, min(CHUNK, _DECODED // coding.bytes)), coding.encoder()
+
+        def every():
+            for split, keys in _by_split(places).items():
+                wanted = [places[key][1] for key in keys]
+                for number, x in rows(source.splits[split].chunks, wanted, encode, most):
+                    yield keys[number], x
+
+        return every(), coding.vocabulary
+
+    return cache.mapped(flat.digest(about)[:32], contents, decode)
+
+
+def _by_split(places):
+    """Returns the names of the parts of each split."""
+    return {
+        split: [key for key in places if places[key][0] == split]
+        for split in dict.fromkeys(split for split, _ in places.values())
+    }
 
 
 def _read_parts(source, places, encode):
     parts = {}
-    for split in dict.fromkeys(split for split, _ in places.values()):
-        keys = [key for key in places if places[key][0] == split]
+    for split, keys in _by_split(places).items():
         arrays = read(source.splits[split].chunks, [places[key][1] for key in keys], encode)
         for key, x in zip(keys, arrays, strict=True):
             parts[key] = Part(x, source.splits[split].y[places[key][1]])

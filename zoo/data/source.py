@@ -1,5 +1,6 @@
 """A data set before it is split into parts: `Source`, and its `Split`s, which return encoded examples by index."""
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -27,12 +28,15 @@ class Split:
         chunks: a function from ascending indices to a `tf.data.Dataset` of batches `(raw, y)`, or None.
             `raw` is strings `(batch,)`: encoded images, paths or texts.
         raw_bytes: mean size of an encoded example.
+        stamp: a function that returns a hash of what decides the encoded examples, or None if `x` holds the
+            examples. It changes with the sizes and times of files, or with the content of what is in memory.
     """
 
     y: np.ndarray
     x: np.ndarray | None = None
     chunks: Callable | None = None
     raw_bytes: int = 0
+    stamp: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,7 @@ class Source:
         splits: `Split` by name.
         shape: `(height, width, channels)` of images, `(features,)` of rows; None for sizes not known yet.
         about: source and versions, fit for JSON.
+        place: absolute path of the file or folder that is read.
         hold_out: 1/`hold_out` of the `train` split is held out as a part.
         paths: whether raw examples are paths of image files.
         own_validation: whether the split `validation` is the validation part if there is also a test part.
@@ -57,13 +62,14 @@ class Source:
     splits: dict
     shape: tuple = ()
     about: dict = field(default_factory=dict)
+    place: str = ""
     hold_out: int = 10
     paths: bool = False
     own_validation: bool = False
 
 
-def in_memory(raw: Sequence[str | bytes], y: np.ndarray) -> Split:
-    """Returns a split of raw examples that are in memory: texts, or paths."""
+def in_memory(raw: Sequence[str | bytes], y: np.ndarray, root: str | None = None) -> Split:
+    """Returns a split of raw examples that are in memory: texts, or paths of files in the folder `root`."""
     array = np.empty(len(raw), object)  # a string array would give every example the size of the longest
     array[:] = [os.fsencode(item) if isinstance(item, str) else item for item in raw]
 
@@ -72,7 +78,27 @@ def in_memory(raw: Sequence[str | bytes], y: np.ndarray) -> Split:
 
         return tf.data.Dataset.from_tensor_slices((array[indices], y[indices])).batch(CHUNK)
 
-    return Split(y=y, chunks=chunks, raw_bytes=sum(map(len, array)) // max(1, len(array)))
+    def stamp():
+        if root is not None:
+            return stamp_of([os.fsdecode(path) for path in array], root)
+        digest = hashlib.sha256()
+        for item in array:
+            digest.update(len(item).to_bytes(8, "little") + item)
+        return digest.hexdigest()
+
+    return Split(y=y, chunks=chunks, raw_bytes=sum(map(len, array)) // max(1, len(array)), stamp=stamp)
+
+
+def stamp_of(paths: Sequence[str], root: str) -> str:
+    """Returns a hash of the names of files in the folder `root`, their sizes, and the times of their last changes."""
+    digest = hashlib.sha256()
+    for path in paths:
+        status = os.stat(path)
+        about = (
+            f"{path.removeprefix(root).lstrip(os.sep)}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\0"
+        )
+        digest.update(about.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def classes_of(given: np.ndarray) -> tuple[tuple[str, ...], Callable[[np.ndarray], np.ndarray]]:

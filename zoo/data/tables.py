@@ -1,6 +1,7 @@
 """Files with a row per example, a text or numbers, and its label: `.csv`, `.tsv` and `.jsonl`."""
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +71,8 @@ def table(path: Path, options: DataOptions) -> Source:
     notes = [f"texts from column {text!r}, classes from column {label!r}"]
     notes += [f"skipped the columns {_named(skipped)}"] if skipped else []
     splits = {name: in_memory([encoded[i] for i in rows], y[rows]) for name, rows in places.items()}
-    return Source(kind="text", splits=splits, about=about | {"notes": notes}, **fixed)
+    about |= {"notes": notes}
+    return Source(kind="text", splits=splits, about=about, place=os.path.abspath(path), **fixed)
 
 
 def features(path: Path, frame: "pandas.DataFrame", columns: Sequence[str]) -> np.ndarray:

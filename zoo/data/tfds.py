@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data import prepared
-from zoo.data.source import CHUNK, Source, Split, damaged
+from zoo.data.source import CHUNK, Source, Split, damaged, stamp_of
 from zoo.errors import BadInput, RunFailed
 
 
@@ -44,6 +44,7 @@ def tfds_set(name: str, data_dir: str | Path | None = None, download: bool = Fal
         kind=kind,
         labels=tuple(features[y_key].names),
         splits=splits,
+        place=os.path.abspath(folder),
         shape=(*features[x_key].shape[:2], features[x_key].shape[2] or 3) if kind == "image" else (),
         about={
             "source": f"tensorflow_datasets {builder.info.full_name}",
@@ -127,4 +128,8 @@ def _tfds_split(name, folder, info, x_key, y_key):
             f"cannot read {name} in {folder}: its {info.name} split has {len(y)} of {info.num_examples} examples; "
             "copy or prepare it again"
         )
-    return Split(y=y, chunks=chunks, raw_bytes=info.num_bytes // max(1, len(y)))
+
+    def stamp():
+        return f"{x_key} {stamp_of(files, os.path.dirname(files[0]))}"
+
+    return Split(y=y, chunks=chunks, raw_bytes=info.num_bytes // max(1, len(y)), stamp=stamp)
