@@ -6,6 +6,7 @@ from math import inf
 
 from zoo import checks, fields
 from zoo.checks import MOST
+from zoo.errors import BadInput
 
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "nadam", "lion")
 SCHEDULES = ("constant", "cosine", "linear")
@@ -13,6 +14,8 @@ DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def _devices(name, value):
+    if isinstance(value, str) and value != "all":
+        raise BadInput(f"{name} must be a number of devices, or all, got {checks.shown(value)}")
     return value if value == "all" else checks.integer(name, value, 1, MOST["devices"])
 
 
