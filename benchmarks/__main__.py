@@ -12,7 +12,7 @@ ARTEFACTS = ("overhead", "monte_carlo", "onnx_monte_carlo", "masks", "uncertaint
 TUNING = ("tuners", "trial", "workers")
 PRICE = ("price", "widths")
 MODELS = ("own_models", "surgery")
-NAMES = ("digits", *FASHION, "loop", *PRICE, "attempts", "peers", *MODELS, *ARTEFACTS, *TUNING)
+NAMES = ("digits", *FASHION, "loop", "disk", *PRICE, "attempts", "peers", *MODELS, *ARTEFACTS, *TUNING)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,7 +52,7 @@ def _measure(name):
 
     if name in FASHION:
         return training.fashion(name, FASHION[name])
-    rooms = {"digits": training, "loop": loop, "attempts": attempts, "peers": peers}
+    rooms = {"digits": training, "loop": loop, "disk": loop, "attempts": attempts, "peers": peers}
     rooms |= dict.fromkeys(MODELS, models)
     rooms |= dict.fromkeys(PRICE, price) | dict.fromkeys(TUNING, tuning) | dict.fromkeys(ARTEFACTS, artefacts)
     return getattr(rooms[name], name)()
