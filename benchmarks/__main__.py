@@ -14,7 +14,7 @@ REPLAYED = ("regret", "stopping")
 PRICE = ("price", "widths")
 MODELS = ("own_models", "surgery")
 SWEEPS = ("shared", "demo")
-LOOP = ("digits", *FASHION, "loop", "attempts", "peers")
+LOOP = ("digits", *FASHION, "loop", "disk", "attempts", "peers")
 NAMES = (*LOOP, *PRICE, *MODELS, *ARTEFACTS, *TUNING, *REPLAYED, *SWEEPS)
 
 
@@ -55,7 +55,7 @@ def _measure(name):
 
     if name in FASHION:
         return training.fashion(name, FASHION[name])
-    rooms = {"digits": training, "loop": loop, "attempts": attempts, "peers": peers}
+    rooms = {"digits": training, "loop": loop, "disk": loop, "attempts": attempts, "peers": peers}
     rooms |= dict.fromkeys(MODELS, models) | dict.fromkeys(SWEEPS, sweeps) | dict.fromkeys(REPLAYED, regret)
     rooms |= dict.fromkeys(PRICE, price) | dict.fromkeys(TUNING, tuning) | dict.fromkeys(ARTEFACTS, artefacts)
     return getattr(rooms[name], name)()

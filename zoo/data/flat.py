@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from zoo import files, reading
-from zoo.data import text
+from zoo.data import announce, text
 from zoo.errors import BadInput
 
 FORMAT = 1
@@ -215,7 +215,8 @@ def _check(file, about, name):
     if about.get("bytes") != state["bytes"]:
         raise _damaged(f"{name} has another size")
     moved = about.get("mtime_ns") != state["mtime_ns"]
-    content, expected = (_hash(file), about.get("sha256")) if moved else (_sample(file), about.get("sample"))
+    with announce.status(lambda: f"checking {name} in the cache ({state['bytes'] / 10**6:,.0f} MB)"):
+        content, expected = (_hash(file), about.get("sha256")) if moved else (_sample(file), about.get("sample"))
     if content != expected:
         raise _damaged(f"{name} has other content")
     return moved
