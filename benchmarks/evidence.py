@@ -1,6 +1,7 @@
 """Fills `saved_models/`: exports finished runs to it, and writes its `results.csv` from the cards there.
 
 python -m benchmarks.evidence RUN_DIR... [--formats keras,onnx]   runs of `python -m trainers train` or `compare`
+python -m benchmarks.evidence NAME... [--formats keras,onnx]      shipped artefacts again: same files, a newer card
 python -m benchmarks.evidence --bag-of-words                      adds logistic regression on glue/sst2
 python -m benchmarks.evidence                                     writes the table again from the cards
 """
@@ -9,8 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from zoo import runs
-from zoo.artefacts import contract
+from zoo.artefacts import contract, source
 from zoo.artefacts.export import export
 from zoo.artefacts.locate import SHELF
 from zoo.artefacts.runtimes import RUNTIMES
@@ -29,19 +29,21 @@ COLUMNS = (
 
 
 def keep(folder: str | Path, formats: str, data_dir: str | Path | None = None) -> None:
-    """Exports the run in `folder` to `saved_models/`, and replaces the artefact of its name.
+    """Exports the run or artefact in `folder` to `saved_models/`, and replaces the artefact of its name.
 
     Args:
-        folder: a run folder.
+        folder: a run folder, an artefact, or the name of a shipped one.
         formats: names of runtimes, joined by commas.
         data_dir: the folder in which TFDS keeps its data.
     """
-    place = SHELF / runs.read(folder).name
+    run = source.read(folder)
+    place = SHELF / run.name
     before = place.with_name(f".{place.name}.before")
+    origin = before if run.folder.resolve() == place else run.folder
     if place.exists():
         place.rename(before)
     try:
-        export(folder, formats=formats, out=SHELF, data_dir=data_dir, say=lambda line: print(f"{place.name}: {line}"))
+        export(origin, formats=formats, out=SHELF, data_dir=data_dir, say=lambda line: print(f"{place.name}: {line}"))
     except BaseException:
         if before.exists():
             before.rename(place)
@@ -101,7 +103,7 @@ def bag_of_words() -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Exports the named runs, then writes the table: a row for each card, and the rows without a card."""
     parser = Parser(prog="python -m benchmarks.evidence", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="run folders to export")
+    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="run folders or shipped names")
     parser.add_argument("--formats", metavar="NAMES", default=",".join(RUNTIMES), help="comma-separated runtimes (all)")
     parser.add_argument("--data-dir", metavar="DIR", help="where TFDS keeps its data (default: TFDS_DATA_DIR)")
     parser.add_argument("--bag-of-words", action="store_true", help="train the logistic regression on glue/sst2 too")

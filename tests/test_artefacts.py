@@ -297,7 +297,9 @@ def test_text_is_tokenised_inside_where_it_can_be_and_by_the_loader_elsewhere(tm
     monkeypatch.setattr(data, "load", lambda name, **options: made)
     monkeypatch.setattr(export.fingerprint, "check", lambda *arguments: None)  # the run is made up, too
     monkeypatch.setattr(data, "check_ready", lambda name, **options: None)
-    artefact = export.export(folder, name="text", out=tmp_path)
+    once = export.export(folder, formats="keras", name="once", out=tmp_path)
+    shutil.rmtree(folder)
+    artefact = export.export(once, name="text", out=tmp_path)  # the formats that it lacks come from its Keras file
     texts = ["A good film!", "Not bad, not a bad film at all", "", "unseen words"]
     expected = zoo.load(artefact, runtime="keras").predict(texts, mode="mc", samples=2, seed=4)
     for runtime in RUNTIMES[1:]:
@@ -329,6 +331,47 @@ def text_run(folder, vocabulary):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "metrics.json").write_text(json.dumps(measured))
     return folder
+
+
+def test_an_artefact_is_exported_again_when_its_run_is_gone(artefacts, tmp_path, capsys):
+    """Its files stay as they are, byte for byte; its card has the same, however little the earlier one had."""
+    before = tmp_path / "before"
+    shutil.copytree(artefacts["mlp"], before)
+    newer = contract.read(before)
+    earlier = {key: value for key, value in newer.items() if key not in ("calibration", "examples", "use")}
+    (before / "card.json").write_text(json.dumps(earlier))
+    (before / "examples.png").unlink()
+    sums.write(before)
+    formats = ["keras", "onnx"]
+    assert not main(["export", str(before), "--formats", "keras,onnx", "--name", "mlp", "--out", str(tmp_path)])
+    again = tmp_path / "mlp"
+    kept = ["probe.npz", *{file for name in formats for file in newer["formats"][name].values()}]
+    assert all((again / name).read_bytes() == (before / name).read_bytes() for name in kept)
+    stated = contract.read(again)
+    assert list(stated["formats"]) == list(stated["export"]["kept"]) == formats
+    same = set(newer) - {"formats", "export", "files", "agreement", "modes", "limits"}
+    assert {key: stated[key] for key in same} == {key: newer[key] for key in same}
+    assert all(check.ok for check in verify.verify(again))
+    third = export.export(again, formats="keras", name="third", out=tmp_path)
+    assert contract.read(third)["export"]["kept"]["keras"] == stated["export"]["kept"]["keras"]
+    capsys.readouterr()
+
+
+def test_an_artefact_that_cannot_be_exported_again_says_why(artefacts, tmp_path):
+    onnx_alone = export.export(artefacts["mlp"], formats="onnx", name="onnx-alone", out=tmp_path)
+    with pytest.raises(BadInput, match=r"cannot find a \.keras file"):
+        export.export(onnx_alone, name="again", out=tmp_path)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(artefacts["mlp"], damaged)
+    (damaged / "model.onnx").write_bytes(b"another file")
+    with pytest.raises(BadInput, match="is damaged"):
+        export.export(damaged, name="again", out=tmp_path)
+    stated = contract.read(artefacts["mlp"])
+    (damaged / "card.json").write_text(json.dumps({key: stated[key] for key in stated if key != "training"}))
+    sums.write(damaged)
+    with pytest.raises(BadInput, match="training is missing"):
+        export.export(damaged, name="again", out=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["damaged", "onnx-alone"]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])

@@ -309,6 +309,11 @@ def test_an_artefact_names_the_origin_and_gives_logits(trained, file, tmp_path):
     x = data.load("digits").test.x[:10]
     expected = np.asarray(trained.model(x.astype("float32")))
     np.testing.assert_allclose(zoo.load(folder, runtime="onnx").predict(x).probabilities, expected, atol=1e-5)
+    again = export.export(folder, formats="keras", name="again", out=tmp_path)
+    stated = contract.read(again)
+    assert {key: stated[key] for key in ("architecture", "training", "metrics", "calibration")} == {
+        key: card[key] for key in ("architecture", "training", "metrics", "calibration")
+    }
 
 
 # === Weights of ImageNet ===

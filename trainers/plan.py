@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from trainers.recipe import Recipe
 from zoo import checks, cli, fields, runs, startup
-from zoo.data.options import DataOptions
+from zoo.data.options import DataOptions, dataset_name
 from zoo.errors import BadInput
 from zoo.models import catalogue
 from zoo.placement.placement import Placement, unique_keys
@@ -30,7 +30,9 @@ _PLACEMENT = ("placement", "drop", "scaling", "drop_schedule")
 class Data(DataOptions):
     """The data set, and how it is read and split."""
 
-    dataset: str = fields.field("digits", "digits, a TFDS name, folder:DIR, FILE.npz, FILE.csv, FILE.tsv or FILE.jsonl")
+    dataset: str = fields.field(
+        "digits", "digits, a TFDS name, folder:DIR, FILE.npz, FILE.csv, FILE.tsv or FILE.jsonl", dataset_name
+    )
 
 
 _DATA = {f.name for f in dataclasses.fields(Data)}

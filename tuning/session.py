@@ -32,7 +32,7 @@ DRAW_SECONDS = 60.0  # the least time between two drawings while the search runs
 
 def search(
     model: str | None = None,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
     *,
     tune: "str | Iterable[str] | Space | None" = None,
     tuner: str | None = None,

@@ -122,7 +122,10 @@ def _finding(finding):
 def _add_export(commands):
     parser = commands.add_parser("export", help="export a finished run as an artefact: a folder that runs anywhere")
     parser.add_argument(
-        "run", metavar="RUN_DIR", help="folder of a finished run; data comes from where the run read it"
+        "run",
+        metavar="RUN_DIR",
+        help="folder of a finished run; data comes from where the run read it. Of an artefact, whose run may be gone, "
+        "the export keeps the files and adds the formats and the entries of the card that it lacks",
     )
     parser.add_argument("--name", help="name of the artefact (<model>-<dataset>-<placement>, or the next free name)")
     parser.add_argument("--formats", help=f"formats to write, separated by commas: {','.join(RUNTIMES)} (all)")

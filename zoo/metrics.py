@@ -52,9 +52,9 @@ def calibration_error(logits: ArrayLike, labels: np.ndarray, bins: int = 15) -> 
 
 
 def entropy(logits: ArrayLike) -> np.ndarray:
-    """Returns the entropy of each predicted distribution, in nats: `(examples,)`."""
+    """Returns the entropy of each predicted distribution, in nats: `(examples,)`. 0 log 0 counts as 0."""
     log_p = log_softmax(logits)
-    return -(np.exp(log_p) * log_p).sum(axis=-1)
+    return -(np.exp(log_p) * np.where(np.isneginf(log_p), 0.0, log_p)).sum(axis=-1)
 
 
 def predictive_entropy(probabilities: ArrayLike) -> np.ndarray:

@@ -49,7 +49,7 @@ TUNING_SEED = 1000  # a recipe is chosen on other seeds than those that are comp
 def compare(
     *,
     model: str | Iterable[str] | None = None,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
     arm: str | Iterable[str] | Mapping[str, str | Path | Placement | Mapping[str, float | Drop]] | None = None,
     each_site: float | None = None,
     seeds: int | None = None,

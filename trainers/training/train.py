@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def train(
     *,
     model: str | Path | None = None,
-    dataset: str | None = None,
+    dataset: str | Path | None = None,
     placement: str | Path | Placement | Mapping[str, float | Drop] | None = None,
     drop: str | Iterable[str] | Mapping[str, float | Drop] | None = None,
     scaling: str | None = None,
@@ -85,7 +85,7 @@ def train(
     Args:
         model: `mlp` (default), `cnn`, `resnet` or `transformer`; or a model of your own: the path of a `.keras`
             file, `applications/NAME`, or `MODULE:FUNCTION`, whose code is run.
-        dataset: `digits` (default), a TFDS name, `folder:DIR`, or `FILE.npz`.
+        dataset: `digits` (default), a TFDS name, `folder:DIR`, or `FILE.npz`; or the path of a file or folder.
         placement: Where dropout goes: a name (`none`, `default`, `paper2014`, `everywhere`), the path of
             a placement file, a `Placement`, or a dictionary of site to rate or `Drop`. The model's
             `default` unless given; `{}` is no dropout.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import files, runs
-from zoo.artefacts import sums
+from zoo.artefacts import source, sums
 from zoo.artefacts.contract import FORMAT, NAME
 from zoo.artefacts.runtimes import RUNTIMES, runtime
 from zoo.modes import MODES
@@ -88,13 +88,23 @@ def make(
             "threads": config["threads"],
             "versions": config["versions"],
         },
-        "export": {
-            "command": shlex.join(["python", "-m", "zoo", "export", "RUN_DIR", "--formats", ",".join(formats)]),
-            "versions": versions(_distributions()),
-            "commit": commit(),
-        },
+        "export": export_of(run, formats),
         "limits": limits(run, formats),
     }
+
+
+def export_of(run: runs.Run, formats: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Returns how the files were made; `kept` tells which versions wrote the formats kept from an earlier export."""
+    made = {"versions": versions(_distributions()), "commit": commit()}
+    kept = {}
+    if isinstance(run, source.Earlier):
+        before = run.card["export"]
+        earlier = before.get("kept", {})
+        for name in (name for name in formats if source.keeps(run, name, formats[name])):
+            kept[name] = earlier.get(name) or {key: before.get(key) for key in made}
+    what = "ARTEFACT" if isinstance(run, source.Earlier) else "RUN_DIR"
+    command = shlex.join(["python", "-m", "zoo", "export", what, "--formats", ",".join(formats)])
+    return {"command": command, **made, **({"kept": kept} if kept else {})}
 
 
 def finished(card: Mapping[str, Any], folder: str | Path, agreement: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,7 +256,7 @@ def limits(run: runs.Run, formats: Mapping[str, Mapping[str, str]]) -> list[str]
         sentences.append(
             f"The model was trained with {absent}, which the files do not contain: Keras has no such layer."
         )
-    if not run.peers:
+    if run.summary()["test_error"]["seeds"] == 1:
         sentences.append("The figures come from one seed and do not show how much they vary between seeds.")
     if run.vocabulary is None and len(data["input_shape"]) == 1:
         sentences.append(

@@ -9,7 +9,7 @@ import filelock
 import numpy as np
 
 from zoo import data, files, runs, startup
-from zoo.artefacts import card, contract, examples, probe, sums
+from zoo.artefacts import card, contract, examples, probe, source, sums
 from zoo.artefacts.runtimes import RUNTIMES, runtime
 from zoo.checks import one_of
 from zoo.data import fingerprint
@@ -31,8 +31,11 @@ def export(
 ) -> Path:
     """Exports the finished run in `folder` to a new artefact folder `out/name`.
 
+    An artefact can be exported again when its run is gone: files that it has are kept byte for byte, formats that it
+    lacks are written, and its card is brought up to date, calibration included.
+
     Args:
-        folder: a run folder of `python -m trainers train`, `compare` or `search`.
+        folder: a run folder of `python -m trainers train`, `compare` or `search`, or an artefact with a `.keras` file.
         name: name of the artefact. The default is `<model>-<dataset>-<placement>`, or the
             next free name, such as `cnn-digits-default-2`.
         formats: some of `keras`, `savedmodel`, `onnx`, `litert`.
@@ -56,7 +59,7 @@ def export(
         >>> export("runs/first", formats=("keras", "onnx"))  # doctest: +SKIP
     """
     formats = check_formats(formats)
-    run = runs.read(folder)
+    run = source.read(folder)
     target = files.free(Path(out) / run.name) if name is None else _target(out, name)
     if data_dir is None:
         data_dir = run.data_dir
@@ -114,27 +117,27 @@ def _target(out, name):
 
 def _fill(folder, name, run, formats, dataset, say):
     from zoo.artefacts.formats import from_text
-    from zoo.artefacts.runtimes.keras import read_keras
     from zoo.data.text import save_vocabulary
     from zoo.modes.compare import gap
     from zoo.modes.modes import in_mode, whether_drops
     from zoo.reliability.fitting import fit
-    from zoo.surgery.network import logits_of
 
-    model, vocabulary, test = read_keras(run.folder / runs.MODEL), run.vocabulary, dataset.test
-    if run.network:  # its file ends as the user's model does
-        model = logits_of(model)
+    model, vocabulary, test = source.model(run), run.vocabulary, dataset.test
     dropping = whether_drops(model)
     if vocabulary is not None:
         save_vocabulary(folder / runs.VOCABULARY, vocabulary)
     say(f"writing {', '.join(formats)}")
     full = model if vocabulary is None else from_text(model, vocabulary)
-    written = _write(formats, {"text": full, "tokens": model}, folder, dropping)
+    written = _write(formats, {"text": full, "tokens": model}, folder, dropping, run)
     modes = [mode for mode in MODES if mode != "mc" or dropping]
     compared = test.sample(COMPARED)
-    x = compared.head(probe.EXAMPLES).x
-    arrays = probe.make(lambda x, mode, seed: _logits(in_mode(full, mode), x, seed), x, modes, vocabulary)
-    np.savez_compressed(folder / probe.NAME, **arrays)
+    arrays = source.probe_of(run, modes)
+    if arrays is None:
+        x = compared.head(probe.EXAMPLES).x
+        arrays = probe.make(lambda x, mode, seed: _logits(in_mode(full, mode), x, seed), x, modes, vocabulary)
+        np.savez_compressed(folder / probe.NAME, **arrays)
+    else:  # logits of an earlier export are to be reproduced
+        shutil.copyfile(run.folder / probe.NAME, folder / probe.NAME)
     say("comparing the modes on the test part")
     figures = gap(model, compared.x, compared.y)
     say("fitting temperature and prediction sets on the validation part")
@@ -162,8 +165,8 @@ def _examples(test, model, run, folder):
     return rows
 
 
-def _write(formats, models, folder, dropping):
-    """Writes the model in `formats` and returns the file of each mode by format.
+def _write(formats, models, folder, dropping, run):
+    """Writes the model in `formats`, or copies the files of an artefact; returns the file of each mode by format.
 
     `models` holds the model as each format takes it. Without dropout there is no file for
     mc, which would equal inference.
@@ -172,8 +175,17 @@ def _write(formats, models, folder, dropping):
     for name in formats:
         kind = runtime(name)
         files[name] = {mode: file for mode, file in kind.files.items() if mode != "mc" or dropping}
-        kind.write(models[kind.takes], folder, files[name])
+        if source.keeps(run, name, files[name]):
+            _copy(run.folder, folder, files[name].values())
+        else:
+            kind.write(models[kind.takes], folder, files[name])
     return files
+
+
+def _copy(folder, target, names):
+    for name in set(names):
+        copy = shutil.copytree if (folder / name).is_dir() else shutil.copyfile
+        copy(folder / name, target / name)
 
 
 def _logits(run, x, seed):

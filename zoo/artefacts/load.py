@@ -177,7 +177,8 @@ class Artefact:
         if fitted is None:
             raise BadInput(
                 f"{what} needs an artefact with a temperature and thresholds for mode {mode}, got {self.folder}, which "
-                "was exported without a validation part or by an earlier version; export the run again"
+                "was exported without a validation part or by an earlier version; export the run again, or the "
+                "artefact itself, with `python -m zoo export`"
             )
         return fitted
 

@@ -210,13 +210,19 @@ def from_tokens(model: "keras.Model") -> "keras.Model":
     """Returns a model on strings as one on the token ids of its layer `tokens`; any other model unchanged."""
     import keras
 
+    from zoo.keras_graph import Graph, run
+
     if [str(x.dtype) for x in getattr(model, "inputs", None) or []] != ["string"]:
         return model
     if not any(layer.name == "tokens" for layer in model.layers):
         raise BadInput(
             f"a model on strings must have a layer named tokens, got {model.name!r}; give a model on token ids"
         )
-    return keras.Model(model.get_layer("tokens").output, model.output, name=model.name)
+    ids = model.get_layer("tokens").output
+    # Its input is as that of the model in a run, so that it can be exported as one.
+    graph, tokens = Graph(keras.Model(ids, model.output)), keras.Input(ids.shape[1:], dtype="int32", name="tokens")
+    values = run(graph.steps, {graph.inputs[0]: tokens}, lambda step, *args, **kwargs: step.operation(*args, **kwargs))
+    return keras.Model(tokens, graph.result(values), name=model.name)
 
 
 def _check_same(subject, dataset):

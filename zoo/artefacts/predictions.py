@@ -11,6 +11,7 @@ from zoo import metrics
 
 _AT_ONCE = 256  # examples whose samples are converted to float64 together
 _MOST, _MANY = 0.95, 0.7  # shares of samples, and probabilities, of what is called certain and fairly certain
+_ROUNDING = 1e-6  # by which a probability may differ between runtimes: a class at the threshold is in the set
 _WIDEST = 60  # characters of an input or a label in the table
 
 
@@ -69,7 +70,7 @@ class Predictions:
 
     @property
     def sets(self) -> np.ndarray | None:
-        return None if self.threshold is None else 1.0 - self._plain <= self.threshold
+        return None if self.threshold is None else 1.0 - self._plain <= self.threshold + _ROUNDING
 
     @functools.cached_property
     def votes(self) -> np.ndarray:
@@ -117,7 +118,8 @@ def as_json(names: Sequence[str], predictions: Predictions) -> dict[str, Any]:
             "entropy": float(predictions.entropy[i]),
         }
         if predictions.mode == "mc":
-            row["mutual_information"] = float(predictions.mutual_information[i])
+            several = len(predictions.logits) > 1  # undefined in one sample, as `in_words` says
+            row["mutual_information"] = float(predictions.mutual_information[i]) if several else None
             row["in_words"] = in_words(predictions, i)
         if sets is not None:
             row["set"] = [predictions.labels[k] for k in np.flatnonzero(sets[i])]
@@ -162,7 +164,8 @@ def as_table(names: Sequence[str], predictions: Predictions) -> str:
         figures = [row["probability"]]
         if mc:
             figures += [row["std"][row["index"]], row["entropy"], row["mutual_information"]]
-        rows.append([_shown(row["input"]), _shown(row["label"]), *(f"{figure:.4f}" for figure in figures)])
+        shown = ["-" if figure is None else f"{figure:.4f}" for figure in figures]
+        rows.append([_shown(row["input"]), _shown(row["label"]), *shown])
         if sets:
             rows[-1].append(_shown(", ".join(row["set"]) or "none"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

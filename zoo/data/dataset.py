@@ -17,7 +17,7 @@ import numpy as np
 from zoo import checks
 from zoo.checks import integer
 from zoo.data import prepared, tables
-from zoo.data.options import DataOptions
+from zoo.data.options import DataOptions, dataset_name
 from zoo.data.parts import Part, StreamedPart, build
 from zoo.data.prepared import BUILT_IN
 from zoo.data.split import cut
@@ -40,7 +40,7 @@ class Dataset:
     """A data set and its three parts.
 
     Attributes:
-        name: the name that `load` was given.
+        name: the name that `load` was given, as text.
         kind: `image`, `text` or `table`.
         input_shape: shape of an example, `(height, width, channels)`, `(length,)` or `(features,)`.
         classes: number of classes.
@@ -71,7 +71,7 @@ class Dataset:
 
 
 def load(
-    name: str,
+    name: str | Path,
     *,
     data_dir: str | Path | None = None,
     download: bool = False,
@@ -94,7 +94,7 @@ def load(
     test and a validation split, it is the latter.
 
     Args:
-        name: one of
+        name: a `pathlib.Path` of one of these files, or of `DIR`, or one of
 
             - `digits`: 1,797 handwritten digits of 8x8 pixels, built in
             - a TFDS name, such as `fashion_mnist` or `glue/sst2`: any set of labelled images or texts
@@ -146,6 +146,7 @@ def load(
         label_column=label_column,
     )
     integer("memory_budget", memory_budget)
+    name = dataset_name("dataset", name)
     check_ready(name, data_dir=data_dir, download=download)
     source = _open(name, data_dir, download, options, memory_budget)
     for option in ("image_size", "value_range"):
@@ -212,7 +213,7 @@ def summary(data: Mapping[str, Any]) -> list[str]:
     return [line + "classes", *(f"note: {note}" for note in about.get("notes") or ())]
 
 
-def check_name(name: str) -> None:
+def check_name(name: str | Path) -> None:
     """Checks the form of a name, and that a file or folder exists. Imports no TensorFlow.
 
     `check_ready` also checks that a TFDS set is prepared.
@@ -220,8 +221,7 @@ def check_name(name: str) -> None:
     Raises:
         BadInput: a name of another form, a missing file, or a folder without `train/CLASS/`.
     """
-    if not isinstance(name, str) or not name:
-        raise BadInput(f"dataset must be a name such as digits, got {checks.shown(name)}")
+    name = dataset_name("dataset", name)
     checks.path("dataset", name.removeprefix("folder:") or ".")
     kind = reader_of(name)
     if kind == "folder":
@@ -237,7 +237,7 @@ def check_name(name: str) -> None:
         prepared.parse(name)
 
 
-def check_ready(name: str, *, data_dir: str | Path | None = None, download: bool = False) -> None:
+def check_ready(name: str | Path, *, data_dir: str | Path | None = None, download: bool = False) -> None:
     """Checks, within seconds and without TensorFlow, that a data set can be loaded.
 
     Args:
@@ -248,6 +248,7 @@ def check_ready(name: str, *, data_dir: str | Path | None = None, download: bool
     Raises:
         BadInput: as `check_name`; or a TFDS set is unknown, or is not prepared and may not be downloaded.
     """
+    name = dataset_name("dataset", name)
     check_name(name)
     if data_dir is not None:
         checks.path("data_dir", data_dir)

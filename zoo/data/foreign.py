@@ -6,13 +6,14 @@ import numpy as np
 
 from zoo.data import dataset as datasets
 from zoo.data import images
+from zoo.data.options import dataset_name
 from zoo.errors import BadInput
 
 _EVERY_WORD = 2**20  # ids of a vocabulary that leaves no word out
 
 
 def load_foreign(
-    name: str, like: datasets.Dataset, data_dir: str | Path | None = None, download: bool = False
+    name: str | Path, like: datasets.Dataset, data_dir: str | Path | None = None, download: bool = False
 ) -> np.ndarray:
     """Returns test examples of the data set `name` in the form of the examples of `like`.
 
@@ -36,6 +37,7 @@ def load_foreign(
         >>> load_foreign("digits", digits).shape
         (360, 8, 8, 1)
     """
+    name = dataset_name("ood", name)
     if like.kind == "image":
         return _images(name, like, data_dir, download)
     options = {"vocabulary": _EVERY_WORD, "length": like.input_shape[0]} if like.kind == "text" else {}

@@ -1,6 +1,7 @@
 """The options of `zoo.data.load` that runs and artefacts record."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,25 @@ def value_range(name: str, value: Any) -> str:
     if not low < high:
         raise BadInput(f"{name} must be LOW:HIGH, two numbers with LOW < HIGH, as in 0:1 or 0:4095, got {value!r}")
     return ":".join(repr(int(part)) if part == int(part) else repr(part) for part in (low, high))
+
+
+def dataset_name(name: str, value: Any) -> str:
+    """Checks the name of a data set and returns it as text; the path of a folder becomes `folder:DIR`.
+
+    Raises:
+        BadInput: another type, or an empty text.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> dataset_name("dataset", Path("mine.npz"))
+        'mine.npz'
+    """
+    if isinstance(value, os.PathLike):
+        path = checks.path(name, value)
+        return f"folder:{path}" if path.is_dir() else str(value)
+    if not isinstance(value, str) or not value:
+        raise BadInput(f"{name} must be a name such as digits, or a path, got {checks.shown(value)}")
+    return value
 
 
 @dataclass(frozen=True)

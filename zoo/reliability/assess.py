@@ -170,11 +170,7 @@ def uncertainty(
     checks.integer("seed", seed, 0, checks.MOST["seed"])
     checks.number("coverage", coverage, 0, 1, closed="neither")
     checks.one_of("masks", masks, MASKS)
-    if not (hasattr(dataset, "test") and hasattr(dataset, "val")):
-        raise BadInput(f"dataset must be what zoo.data.load returned, got {checks.shown(dataset)}")
-    checks.mapping("ood", {} if ood is None else ood)
-    test, val = _arrays(dataset.test), _arrays(dataset.val)
-    foreign = {name: np.asarray(x) for name, x in (ood or {}).items()}
+    test, val, foreign = _examples(dataset, ood)
     sources = {"test": test[0], "val": val[0], **{f"ood:{name}": x for name, x in foreign.items()}}
     drawer = Drawer(model, samples, seed, masks)
     draws: dict[str, dict[int, dict[str, Drawn]]] = {}
@@ -193,6 +189,8 @@ def uncertainty(
     for mode, counts in draws.items():
         for count, parts in counts.items():
             figures = _measured(parts, test[1], val[1], dataset.labels, coverage, seed, bootstrap, others)
+            if count == 1:
+                _without_spread(figures)
             if mode == "mc":
                 by_count[str(count)] = _rounded(figures)
         measured[mode] = figures
@@ -221,6 +219,19 @@ def uncertainty(
     return UncertaintyResult(result, per_example, images)
 
 
+def _examples(dataset, ood):
+    """Returns the test part, the validation part, which may be empty, and the foreign examples by name."""
+    if not (hasattr(dataset, "test") and hasattr(dataset, "val")):
+        raise BadInput(f"dataset must be what zoo.data.load returned, got {checks.shown(dataset)}")
+    checks.mapping("ood", {} if ood is None else ood)
+    test, val = _arrays(dataset.test), _arrays(dataset.val)
+    foreign = {name: np.asarray(x) for name, x in (ood or {}).items()}
+    for name, x in {"the test part of dataset": test[0], **{f"ood {name!r}": x for name, x in foreign.items()}}.items():
+        if not len(x):
+            raise BadInput(f"{name} must hold examples, got none; give some")
+    return test, val, foreign
+
+
 def _arrays(part):
     head = part.head(len(part))
     return head.x, np.asarray(head.y)
@@ -244,6 +255,9 @@ class Drawer:
 
     def predictions(self, x: np.ndarray, prefixes: bool = True) -> dict[str, dict[int, Drawn]]:
         """Returns the predictions by mode and number of samples; with `prefixes`, of the first 1, 2, 5, ... ones."""
+        if not len(x):  # only the validation part can be empty, and nothing is fitted then
+            empty = Drawn(np.empty((0, self._classes)))
+            return {mode: dict.fromkeys(counts, empty) for mode, counts in self._counts(prefixes).items()}
         plain, drawn = [], []
         for b, start in enumerate(range(0, len(x), BATCH)):
             outputs, samples = self._outputs(x[start : start + BATCH], 0 if self._shared else b)
@@ -252,14 +266,22 @@ class Drawer:
         outputs = np.concatenate(plain)
         if not self._settled:  # the first source is the test part
             self._scores, self._settled = self._scores.settled(outputs), True
-        by_mode = {"inference": {0: Drawn(metrics.log_softmax(_finite(self._scores.logits(outputs))))}}
+        log_p = metrics.log_softmax(_finite(self._scores.logits(outputs)))
+        by_mode = {"inference": {0: Drawn(log_p)}}
+        self._classes = log_p.shape[-1]
         if self._sampler is not None:
             by_mode["mc"] = {}
-            wanted = {*(n for n in PREFIXES if prefixes and n < self._samples), self._samples}
+            wanted = self._counts(prefixes)["mc"]
             for count, predictions in self._averaged(np.concatenate(drawn, axis=1)):
                 if count in wanted:
                     by_mode["mc"][count] = predictions()
         return by_mode
+
+    def _counts(self, prefixes):
+        """Returns the numbers of samples of each mode."""
+        if self._sampler is None:
+            return {"inference": [0]}
+        return {"inference": [0], "mc": [*(n for n in PREFIXES if prefixes and n < self._samples), self._samples]}
 
     def _outputs(self, x, chunk):
         if self._sampler is None:
@@ -279,7 +301,7 @@ class Drawer:
             p_sum, squares, entropy = p_sum + p, squares + p * p, entropy + metrics.predictive_entropy(p)
 
             def predictions(count=count, total=total, p_sum=p_sum, squares=squares, entropy=entropy):
-                log_mean = total - np.log(count)
+                log_mean = np.minimum(total - np.log(count), 0.0)  # above 0 only by rounding
                 if count == 1:
                     return Drawn(log_mean)
                 variance = np.maximum(squares / count - (p_sum / count) ** 2, 0.0).mean(axis=-1)
@@ -389,6 +411,18 @@ def _sets(test, val, y, y_val, labels, coverage, seed, method, sums):
     return {"threshold": limit, "by_class": by_class, "members": members}
 
 
+def _without_spread(figures):
+    """Adds the scores that one sample does not have, as undefined ones."""
+    for score in selective.OF_SAMPLES:
+        known = figures["selective"]["probability"]
+        figures["selective"][score] = {key: _ONE if key != "curve" else None for key in known}
+        for by_score in figures["ood"].values():
+            by_score[score] = dict.fromkeys(by_score["probability"], _ONE)
+
+
+_ONE = undefined("one sample has no spread; use more samples")
+
+
 def _difference(measured):
     inference, mc = measured["inference"], measured["mc"]
     figures = {
@@ -418,8 +452,8 @@ def _rounded(figures):
 def _rows(mode, part: Drawn, y: Sequence[int], members) -> Iterable[dict[str, Any]]:
     scores = part.scores
     predicted = part.log_p.argmax(axis=1)
-    empty = np.zeros(len(y))
-    columns = [scores["entropy"], *(scores.get(key, empty) for key in ("mutual_information", "variance"))]
+    empty = np.zeros(len(y)) if mode == "inference" else [None] * len(y)  # undefined in one sample
+    columns = {key: scores.get(key, empty) for key in selective.OF_SAMPLES}
     for i, label in enumerate(y):
         inside = "" if members is None else " ".join(map(str, np.flatnonzero(members[i])))
         yield {
@@ -428,8 +462,7 @@ def _rows(mode, part: Drawn, y: Sequence[int], members) -> Iterable[dict[str, An
             "mode": mode,
             "predicted": int(predicted[i]),
             "probability": float(np.exp(part.log_p[i, predicted[i]])),
-            "entropy": float(columns[0][i]),
-            "mutual_information": float(columns[1][i]),
-            "variance": float(columns[2][i]),
+            "entropy": float(scores["entropy"][i]),
+            **{key: None if values[i] is None else float(values[i]) for key, values in columns.items()},
             "set": inside,
         }

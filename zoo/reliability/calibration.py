@@ -15,6 +15,7 @@ from zoo.reliability.resampling import OfSums, mean_of
 BINS = 15
 _FLOOR = np.log(np.finfo(np.float64).eps)  # of a probability of exactly 0, as in scikit-learn's log_loss
 _COLDEST, _HOTTEST = 1e-2, 1e2
+_EQUAL = 1e-9  # range of the logarithms of probabilities that count as all equal
 
 
 def errors(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -115,7 +116,8 @@ def temperature(log_p: np.ndarray, labels: np.ndarray) -> float:
     root of its derivative is the only minimum.
 
     Raises:
-        BadInput: no temperature between 0.01 and 100 minimises it, as when every example is right.
+        BadInput: no temperature between 0.01 and 100 minimises it, as when every example is right, all classes are
+            equally probable, or there are no examples.
 
     Examples:
         >>> p = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
@@ -123,6 +125,8 @@ def temperature(log_p: np.ndarray, labels: np.ndarray) -> float:
         >>> round(float(np.exp(scaled(np.log(p), t)[0, 0])), 3)
         0.75
     """
+    if not len(labels):
+        raise BadInput("temperature needs validation examples, got none; keep some")
     finite = np.maximum(log_p, np.log(np.finfo(np.float64).tiny))  # a probability of 0 stays far below all others
     of_labels = finite[np.arange(len(labels)), labels]
 
@@ -130,10 +134,12 @@ def temperature(log_p: np.ndarray, labels: np.ndarray) -> float:
         return float(np.mean((np.exp(scaled(finite, 1 / inverse)) * finite).sum(axis=1) - of_labels))
 
     if not slope(1 / _HOTTEST) < 0 < slope(1 / _COLDEST):
-        kind = "lower" if slope(1 / _COLDEST) <= 0 else "higher"
+        falls = f"falls with ever {'lower' if slope(1 / _COLDEST) <= 0 else 'higher'} ones"
+        same = np.ptp(finite) < _EQUAL
         raise BadInput(
-            f"temperature must lie between {_COLDEST:g} and {_HOTTEST:g}, got a loss that falls with ever {kind} "
-            f"ones on these {len(labels)} examples; use more validation examples"
+            f"temperature must lie between {_COLDEST:g} and {_HOTTEST:g}, got a loss that "
+            f"{'is the same at all of them' if same else falls} on these {len(labels)} examples; use "
+            f"{'a model that tells classes apart' if same else 'more validation examples'}"
         )
     return 1.0 / brentq(slope, 1 / _HOTTEST, 1 / _COLDEST, xtol=1e-12, rtol=1e-12)
 

@@ -100,8 +100,8 @@ def _selection(panel, result, modes):
     left, right = panel.subplots(1, 2)
     for name, figures in modes.items():
         for score, (title, colour, _) in SCORES.items():
-            if score in figures["selective"] and (name == "mc" or score == "probability"):
-                curve = figures["selective"][score]["curve"]
+            curve = figures["selective"].get(score, {}).get("curve")
+            if curve and (name == "mc" or score == "probability"):
                 look = {"color": colour} if name == "mc" else {"color": COLOURS[name], "linestyle": "--"}
                 label = f"{'mc' if name == 'mc' else name}, {title}"
                 left.plot(curve["coverage"], curve["error"], linewidth=1.4, label=label, **look)
@@ -142,7 +142,7 @@ def _detection(panel, result, modes):
     for name in names:
         for mode, figures in modes.items():
             for score in SCORES:
-                if score in figures["ood"][name]:
+                if figures["ood"][name].get(score, {"auroc": {"value": None}})["auroc"]["value"] is not None:
                     rows.append(
                         (f"{_short(name)}: {mode}, {SCORES[score][0]}", mode, score, figures["ood"][name][score])
                     )
@@ -179,7 +179,7 @@ def _corruptions(panel, result, modes):
             ax.set_xticks(range(len(y)))
             _plain(ax)
         for ax in row:
-            ax.set_ylim(0, 1.05 * top)
+            ax.set_ylim(0, 1.05 * top or 1.0)
     axes[0].set_ylabel("error (%)")
     axes[len(modes)].set_ylabel("calibration error (%)")
     panel.supxlabel("strength of the corruption of the test images; 0: as they are", fontsize=9)

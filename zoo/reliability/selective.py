@@ -5,6 +5,7 @@ import numpy as np
 from zoo import metrics
 
 SHARES = (5, 10, 20)  # per cent of the examples that are handed over
+OF_SAMPLES = ("mutual_information", "variance")  # the scores that need two or more samples
 
 
 def scores(

@@ -6,6 +6,7 @@ class with a probability of at least `coverage` (Vovk et al. 2005; Angelopoulos 
 
 import numpy as np
 
+from zoo.checks import number
 from zoo.errors import BadInput
 
 METHODS = ("thr", "aps", "raps")
@@ -43,14 +44,15 @@ def threshold(scores_of_labels: np.ndarray, coverage: float) -> float:
     It is the ceil((n + 1) * coverage)-th smallest of the n scores.
 
     Raises:
-        BadInput: there are too few examples for this coverage.
+        BadInput: there are too few examples for this coverage, or it is not in (0, 1).
 
     Examples:
         >>> threshold(np.arange(1, 10) / 10, 0.9)
         0.9
     """
+    number("coverage", coverage, 0, 1, closed="neither")
     n = len(scores_of_labels)
-    rank = int(np.ceil((n + 1) * coverage - 1e-9))
+    rank = max(1, int(np.ceil((n + 1) * coverage - 1e-9)))
     if rank > n:
         needed = int(np.ceil(coverage / (1 - coverage) - 1e-9))
         raise BadInput(

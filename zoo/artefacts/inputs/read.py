@@ -5,6 +5,7 @@ anything is unpacked.
 """
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,15 +26,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_inputs(
-    given: Sequence[str], card: Mapping[str, Any], value_range: str | tuple[float, float] | None = None
+    given: str | Path | Sequence[str | Path],
+    card: Mapping[str, Any],
+    value_range: str | tuple[float, float] | None = None,
 ) -> tuple[list[str], Any]:
     """Reads the inputs of a command line for the model of `card`.
 
     Args:
-        given: for an image model, image files, or `.npy` or `.npz` files of pixels. For a
-            text model, texts, or files with one text per line, written `@FILE`, or
-            `FILE.txt` if that file exists. A folder stands for all images or `.txt` files in it;
-            such a text file is one text. For a model on rows of numbers, `.csv`, `.tsv` or `.jsonl` files
+        given: one or more inputs; a `pathlib.Path` is always a file or folder. For an image model, image
+            files, or `.npy` or `.npz` files of pixels. For a text model, texts, or files with one text per
+            line, written `@FILE`, or `FILE.txt` if that file exists. A folder stands for all images or `.txt`
+            files in it; such a text file is one text. For a model on rows of numbers, `.csv`, `.tsv` or `.jsonl` files
             with its columns, or `.npy` or `.npz` files.
         card: the card of the model.
         value_range: range of the values of images, `(LOW, HIGH)` or `LOW:HIGH`; that of the training
@@ -49,11 +52,11 @@ def read_inputs(
         >>> read_inputs(["a good film"], {"input": {"kind": "text"}})
         (['a good film'], ['a good film'])
     """
-    given = checks.texts("INPUT", given)
-    if not given:
-        raise BadInput("INPUT must be one or more files or texts, got none")
     kind = card["input"]["kind"]
     text = kind == "text"
+    given = checks.texts("INPUT", _as_texts(given, "@" if text else ""))
+    if not given:
+        raise BadInput("INPUT must be one or more files or texts, got none")
     limits = limits_of(card, value_range)
     names, parts, room = [], [], LARGEST
     for item in given if kind == "table" else _expanded(given, text):
@@ -67,6 +70,15 @@ def read_inputs(
         names += labels
         parts.append(part)
     return names, texts([line for part in parts for line in part]) if text else _joined(parts)
+
+
+def _as_texts(given, mark):
+    """Returns inputs with their paths as texts; `mark` tells a file from a text."""
+    if isinstance(given, os.PathLike):
+        return f"{mark}{os.fspath(given)}"
+    if not isinstance(given, list | tuple):
+        return given
+    return [f"{mark}{os.fspath(item)}" if isinstance(item, os.PathLike) else item for item in given]
 
 
 def limits_of(card: Mapping[str, Any], value_range: str | tuple[float, float] | None = None) -> Any:
