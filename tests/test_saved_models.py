@@ -1,18 +1,20 @@
 """What ships: every artefact does what its card says, and its row of figures is its card's."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import zoo
 from benchmarks.evidence import row
 from zoo.__main__ import main
-from zoo.artefacts import contract
+from zoo.artefacts import contract, probe
 from zoo.artefacts.runtimes import RUNTIMES
 from zoo.artefacts.verify import verify
-from zoo.errors import BadInput
 from zoo.models import catalogue
 from zoo.reading import read_csv
+from zoo.reliability import calibration
 
 SHELF = Path(__file__).parent.parent / "saved_models"
 ARTEFACTS = sorted(path.parent for path in SHELF.glob("*/card.json"))
@@ -24,6 +26,7 @@ def test_the_shelf_holds_the_four_architectures_with_and_without_dropout():
     for model in catalogue.CONFIGS:
         assert formats[f"{model}-digits-none"] == formats[f"{model}-digits-default"] == ALL
         assert formats[f"{model}-fashion_mnist-default"] == ["keras", "onnx"]
+    assert formats["transformer-glue-sst2-default"] == ALL
 
 
 def test_the_shelf_is_small_and_holds_nothing_half_made():
@@ -40,13 +43,33 @@ def test_the_table_is_what_the_cards_say():
             assert stated == (pytest.approx(value) if isinstance(value, float) else value), (folder.name, key)
 
 
-def test_the_shipped_artefacts_come_without_a_calibration_and_say_so():
-    """They were exported before exports fitted one; only an export of the runs, which do not ship, adds it."""
-    for folder in ARTEFACTS:
-        assert contract.read(folder).get("calibration") is None
-        for options in ({"calibrated": True}, {"coverage": 0.9}):
-            with pytest.raises(BadInput, match="export the run again"):
-                zoo.load(folder).predict(None, **options)
+@pytest.mark.parametrize("folder", ARTEFACTS, ids=lambda folder: folder.name)
+def test_every_artefact_predicts_calibrated_probabilities_and_sets_in_each_mode(folder):
+    artefact, x = zoo.load(folder), probe.read(folder)["x"]
+    for mode in {"inference", "mc"} & set(artefact.modes):
+        options = {"mode": mode, "samples": 2, "seed": 1} if mode == "mc" else {}
+        found = artefact.predict(x, **options, calibrated=True, coverage=0.9)
+        plain = artefact.predict(x, **options)
+        np.testing.assert_array_equal(found.classes, plain.classes)
+        assert found.temperature != 1
+        assert found.sets.any()
+        fitted = artefact.card["calibration"]["modes"][mode]
+        assert fitted["loss_scaled"] <= fitted["loss"] + 0.02
+
+
+def test_a_calibration_is_that_of_the_files_on_the_data_that_the_card_names():
+    artefact, digits = zoo.load(SHELF / "mlp-digits-default"), zoo.data.load("digits")
+    log_p = np.log(artefact.predict(digits.val.x).probabilities)
+    fitted = artefact.card["calibration"]["modes"]["inference"]
+    assert fitted["temperature"] == pytest.approx(calibration.temperature(log_p, digits.val.y), rel=1e-3)
+    error = 100 * np.mean(artefact.predict(digits.test.x).classes != digits.test.y)
+    assert error == pytest.approx(artefact.card["metrics"]["test_error"]["value"])
+
+
+def test_no_file_names_a_folder_of_the_machine_that_made_it():
+    for path in (path for folder in ARTEFACTS for path in folder.rglob("*") if path.suffix in (".json", ".md", "")):
+        if path.is_file():
+            assert not re.search(r"/(work|tmp|home|root|mnt|Users)/", path.read_text(encoding="utf-8")), path
 
 
 @pytest.mark.parametrize("folder", ARTEFACTS, ids=lambda folder: folder.name)
