@@ -23,6 +23,9 @@ import trainers
 import tuning
 import zoo
 from trainers.__main__ import main
+from trainers.plan import Plan
+from trainers.training.session import build
+from trainers.training.train import run as train_plan
 from tuning.request import PACKAGES
 from zoo.artefacts.verify import verify
 from zoo.versions import versions
@@ -106,10 +109,31 @@ def test_paused_runs_of_the_four_models_end_with_the_same_weights(earlier):
 
 
 def test_runs_of_the_four_models_begun_anew_end_with_the_same_weights(earlier, tmp_path):
-    for run in sorted((earlier / "runs").iterdir()):
-        words = shlex.split(json.loads((run / "config.json").read_text())["command"])
-        assert main([*words[3:], "--warmup-start", "0", "--out", str(tmp_path / "anew" / run.name)]) in (0, None)
-    assert_as_expected("runs", tmp_path / "anew")
+    folders = sorted((earlier / "runs").iterdir())
+    if processor() == EXPECTED["processor"]:
+        for folder in folders:
+            words = shlex.split(json.loads((folder / "config.json").read_text())["command"])
+            assert main([*words[3:], "--warmup-start", "0", "--out", str(tmp_path / "anew" / folder.name)]) in (0, None)
+        assert_as_expected("runs", tmp_path / "anew")
+        return
+    # Elsewhere the first two epochs are compared here, and the others, from the same checkpoints, in the test above:
+    # over four, the ResNet, which normalises by batch, enlarges what is rounded differently.
+    for folder in folders:
+        plan, begun = Plan.read(folder), tmp_path / folder.name
+        begun.mkdir()
+        train_plan(plan, begun, until=2, threads=1, quiet=True)
+        ours, recorded = (logits_at_checkpoint(plan, each) for each in (begun, folder))
+        np.testing.assert_allclose(ours, recorded, atol=1e-3, err_msg=folder.name)
+
+
+def logits_at_checkpoint(plan, folder):
+    """The logits on the test digits of the network in the checkpoint of a run."""
+    digits = zoo.data.load("digits")
+    model = build(plan, digits)
+    with np.load(folder / "checkpoint.npz") as state:
+        for i, variable in enumerate(model.variables):
+            variable.assign(state[f"variable/{i}"])
+    return model(digits.test.x.astype("float32"), training=False).numpy()
 
 
 def test_a_killed_comparison_ends_with_the_same_weights_and_figures(earlier):
