@@ -11,9 +11,7 @@ from zoo import startup
 
 startup.tensorflow(threads=1)  # the other core has tests of its own to run
 
-from trainers.training import devices  # noqa: E402 - as below
-
-devices.prepare(2)  # for the tests of several devices; TensorFlow cannot be cut later
+startup.use_devices(2)  # for the tests of several devices; TensorFlow cannot be cut later
 
 import zoo  # noqa: E402 - TensorFlow first, or its start-up lines get out
 from zoo.models import catalogue  # noqa: E402

@@ -1,13 +1,17 @@
 """Several devices that share each batch, here parts of the CPU, and other precisions."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import ROOT
 
 from trainers.parallel.jobs import loaded
 from trainers.plan import Plan
-from trainers.training import devices
 from trainers.training.devices import Devices
 from trainers.training.engines import Engines
 from trainers.training.prediction import BATCH, Predictor
@@ -122,14 +126,35 @@ def test_two_devices_evaluate_as_one_does(size):
 
 def test_more_devices_than_there_are_must_be_chosen_at_the_start(monkeypatch):
     with pytest.raises(BadInput, match="--devices must be 1 once TensorFlow has begun to compute on the CPU, got 5"):
-        devices.prepare(5)
+        startup.use_devices(5)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu 0", "gpu 1"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grows: None)
-    devices.prepare(2)
+    startup.use_devices(2)
     with pytest.raises(BadInput, match="--devices must be at most 2, the GPUs that are here, got 3"):
-        devices.prepare(3)
+        startup.use_devices(3)
     assert startup.devices() == 2
     assert Plan.make(devices="all").recipe.devices == 2
+
+
+@pytest.mark.parametrize("model", ["transformer", "users_text:small"])
+def test_data_that_tensorflow_reads_do_not_come_before_the_devices(tmp_path, model):
+    """In a new process, whose devices are not chosen yet: texts are read by TensorFlow."""
+    (tmp_path / "users_text.py").write_text(
+        "import keras\n\ndef small(input_shape, classes):\n"
+        "    x = keras.Input(input_shape)\n"
+        "    y = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(8000, 2)(x))\n"
+        "    return keras.Model(x, keras.layers.Dense(classes)(y))\n"
+    )
+    rows = [f"{word} film {number},{word}" for number in range(60) for word in ("good", "bad")]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
+    words = f"--model {model} --dataset texts.csv --length 8 --epochs 1 --devices 2 --placement none --out out"
+    if model == "transformer":
+        words += " --set width=8 --set heads=2 --set depth=1 --set ffn=8"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    command = [sys.executable, "-m", "trainers", "train", *words.split()]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert runs.read_config(tmp_path / "out")["recipe"]["devices"] == 2
 
 
 def test_the_number_of_devices_is_checked():

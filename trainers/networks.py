@@ -73,4 +73,6 @@ def _loaded(options, where):
     name = chosen.pop("dataset", "digits")
     data.check_ready(name, **where)
     startup.tensorflow()
+    devices = options.get("devices") or 1
+    startup.use_devices(startup.devices() if devices == "all" else devices)
     return data.load(name, **chosen, **where)

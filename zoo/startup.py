@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, BinaryIO
 
 from zoo import interrupts
+from zoo.errors import BadInput
 
 # Defaults: variables that the user has set are kept.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,6 +52,34 @@ def devices() -> int:
     import tensorflow as tf
 
     return max(1, len(tf.config.list_physical_devices("GPU")))
+
+
+def use_devices(count: int) -> None:
+    """Makes `count` devices usable: GPUs, which then take memory as they need it, or parts of the CPU if there is none.
+
+    TensorFlow must not have computed anything before, not even while data were read.
+
+    Raises:
+        BadInput: there are fewer GPUs, or TensorFlow has begun to compute with fewer parts of the CPU.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        with contextlib.suppress(RuntimeError):  # it computes already
+            tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus and count > len(gpus):
+        raise BadInput(f"--devices must be at most {len(gpus)}, the GPUs that are here, got {count}; use fewer, or all")
+    if gpus or count == 1:
+        return
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if len(tf.config.get_logical_device_configuration(cpu) or ()) < count:
+        try:
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        except RuntimeError as error:
+            raise BadInput(
+                f"--devices must be 1 once TensorFlow has begun to compute on the CPU, got {count}; start a new process"
+            ) from error
 
 
 def keep_memory() -> None:

@@ -13,32 +13,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from zoo.errors import BadInput
-
-
-def prepare(count: int) -> None:
-    """Makes `count` devices usable: GPUs, which then take memory as they need it, or parts of the CPU if there is none.
-
-    Raises:
-        BadInput: there are fewer GPUs, or TensorFlow has begun to compute with fewer parts of the CPU.
-    """
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        with contextlib.suppress(RuntimeError):  # it computes already
-            tf.config.experimental.set_memory_growth(gpu, True)
-    if gpus and count > len(gpus):
-        raise BadInput(f"--devices must be at most {len(gpus)}, the GPUs that are here, got {count}; use fewer, or all")
-    if gpus or count == 1:
-        return
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    if len(tf.config.get_logical_device_configuration(cpu) or ()) < count:
-        try:
-            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-        except RuntimeError as error:
-            raise BadInput(
-                f"--devices must be 1 once TensorFlow has begun to compute on the CPU, got {count}; start a new process"
-            ) from error
-
 
 @functools.cache
 def _strategy(count):
@@ -49,7 +23,7 @@ def _strategy(count):
 
 
 class Devices:
-    """One device, or several that share each batch; see `prepare`.
+    """One device, or several that share each batch; see `zoo.startup.use_devices`.
 
     Attributes:
         count: their number.

@@ -226,6 +226,7 @@ def run(
         progress.phase("loading TensorFlow")
         startup.keep_memory()
         threads = startup.tensorflow(threads or before.get("threads"))
+        startup.use_devices(plan.recipe.devices)
         options = dataclasses.asdict(plan.data)
         progress.phase(f"loading {plan.data.dataset}")
         with announce.heard(progress.say, progress.status):
@@ -235,10 +236,7 @@ def run(
         if expected:
             fingerprint.check(expected, dataset, f"the other runs beside {out}")
         plan = plan.over(dataset.kind)
-        from trainers.training import devices
         from trainers.training.session import Session, explained
-
-        devices.prepare(plan.recipe.devices)
 
         with explained(plan, out), startup.gradients_forgotten():
             progress.phase("compiling")
