@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 
+import trainers
 from trainers.parallel.jobs import loaded
 from trainers.plan import Plan
 from trainers.training.devices import Devices
@@ -178,6 +179,16 @@ def test_what_a_run_in_16_bits_keeps_computes_in_float32(tmp_path, dtype):
     assert metrics["test_error"] == pytest.approx(100 * (1 - right.mean()))
     same = trained(tmp_path / "same", **options | {"dtype": "float32"})
     assert not all(np.array_equal(same[1].get(name), variables[name]) for name in variables)
+
+
+def test_a_model_whose_layers_have_their_own_type_is_refused(tmp_path):
+    x = keras.Input((8, 8, 1))
+    y = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(x))
+    keras.Model(x, keras.layers.Dense(10, dtype="float32")(y)).save(tmp_path / "mine.keras")
+    options = {"model": tmp_path / "mine.keras", "placement": "none", "quiet": True, **SHORT}
+    with pytest.raises(BadInput, match=r"dtype must be float32 for mine-\w+, whose layers have data types"):
+        trainers.train(out=tmp_path / "out", dtype="mixed_bfloat16", **options)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
 def test_a_run_in_16_bits_goes_on_exactly(tmp_path):

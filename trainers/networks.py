@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.plan import Data
+from trainers.recipe import number_of_devices
 from zoo import data, startup
 from zoo.data import announce
 from zoo.errors import BadInput
@@ -73,6 +74,5 @@ def _loaded(options, where):
     name = chosen.pop("dataset", "digits")
     data.check_ready(name, **where)
     startup.tensorflow()
-    devices = options.get("devices") or 1
-    startup.use_devices(startup.devices() if devices == "all" else devices)
+    startup.use_devices(number_of_devices(options.get("devices")))
     return data.load(name, **chosen, **where)

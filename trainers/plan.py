@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from trainers.recipe import Recipe
-from zoo import checks, cli, fields, runs, startup
+from trainers.recipe import Recipe, number_of_devices
+from zoo import checks, cli, fields, runs
 from zoo.data.options import DataOptions, dataset_name
 from zoo.errors import BadInput
 from zoo.models import catalogue
@@ -84,8 +84,8 @@ class Plan:
         placement.check(network.sites if network else config.sites(), network.label if network else model)
         seed = given.pop("seed", base.seed if base else 0)
         recipe = {key: given.pop(key) for key in list(given) if key in _RECIPE}
-        if recipe.get("devices") == "all":
-            recipe["devices"] = startup.devices()
+        if "devices" in recipe:
+            recipe["devices"] = number_of_devices(recipe["devices"])
         data = {key: given.pop(key) for key in list(given) if key in _DATA}
         if given:
             raise BadInput(f"option must be one of those of a run, got {next(iter(given))!r}; see train --help")

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from math import inf
 
-from zoo import checks, fields
+from zoo import checks, fields, startup
 from zoo.checks import MOST
 from zoo.errors import BadInput
 
@@ -17,6 +17,16 @@ def _devices(name, value):
     if isinstance(value, str) and value != "all":
         raise BadInput(f"{name} must be a number of devices, or all, got {checks.shown(value)}")
     return value if value == "all" else checks.integer(name, value, 1, MOST["devices"])
+
+
+def number_of_devices(value: int | str | None) -> int:
+    """Returns the number of devices that `Recipe.devices` means by `value`, 1 for None.
+
+    Raises:
+        BadInput: neither a number of devices nor `all`.
+    """
+    given = 1 if value is None else _devices("devices", value)
+    return startup.devices() if given == "all" else given
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import shutil
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from zoo import runs
 from zoo.checks import MOST
 from zoo.errors import BadInput
 from zoo.reading import parse_json
+from zoo.repeating import every
 from zoo.schema import by_name, each, flag, record, require, text, whole
 
 POLL_SECONDS = 0.2  # between two questions while there is nothing to do
@@ -132,23 +132,14 @@ class Worker:
     def _folder(self, trial, execution):
         return self._out / "trials" / trial / f"execution-{execution}"
 
-    @contextlib.contextmanager
     def _signs_of_life(self, trial_id):
-        """Tells the chief from time to time that the trial is being trained."""
-        done = threading.Event()
+        """Returns a context that tells the chief from time to time that the trial is being trained."""
 
         def tell():
-            while not done.wait(SIGN_SECONDS):
-                with contextlib.suppress(Exception):  # the next call finds out whether the chief has gone
-                    self._study.update_trial(trial_id, {"val_error": 0.0}, step=-1)
+            with contextlib.suppress(Exception):  # the next call finds out whether the chief has gone
+                self._study.update_trial(trial_id, {"val_error": 0.0}, step=-1)
 
-        thread = threading.Thread(target=tell, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+        return every(SIGN_SECONDS, tell)
 
 
 def _check(trial):

@@ -591,9 +591,10 @@ class Sweep:
         self._curves = Table(self._out / "curves.csv", CURVES)
         self._results.start()
         self._curves.start()
+        workers = self._crew.workers(len(jobs))
         outcomes = self._carry_out(jobs, "runs", track_test=True, expected=self._expected())
         for ended, outcome in enumerate(outcomes, 1):
-            if 0 < len(jobs) - ended < self._crew.workers(len(jobs)):  # a core is idle: import what draws the report
+            if len(jobs) - ended == workers - 1 > 0:  # from now on a core is idle: import what draws the report
                 threading.Thread(target=importlib.import_module, args=(_REPORT,), daemon=True).start()
             if outcome.metrics:
                 job = outcome.job

@@ -16,7 +16,7 @@ from trainers.training.engines import Engines
 from trainers.training.prediction import Predictor
 from trainers.training.progress import RunProgress
 from trainers.training.tensorboard import TensorBoard
-from zoo import interrupts, metrics, runs
+from zoo import interrupts, keras_graph, metrics, runs
 from zoo.checks import shown
 from zoo.data.dataset import Dataset
 from zoo.errors import BadInput, CannotWrite, RunFailed
@@ -69,6 +69,11 @@ class Session:
         engine = loop.Engine if engines is None else engines.engine
         with Devices(plan.recipe.devices).scope(), computing_in(plan.recipe.dtype):
             model = build(plan, dataset)
+        if plan.recipe.dtype not in {"float32", *_types(model)}:
+            raise BadInput(
+                f"dtype must be float32 for {plan.label}, whose layers have data types of their own, got "
+                f"{plan.recipe.dtype}; omit --dtype, or change the types in its own code"
+            )
         self._engine = engine(model, plan.recipe, dataset, plan.seed)
         self._curves = TensorBoard(out / runs.LOGS, self._engine.learning_rate)
         self._callbacks = [self._curves, *_early_stopping(plan.recipe), *extra]
@@ -181,6 +186,12 @@ def save_model(model: keras.Model, path: Path) -> None:
     with replacing(path) as temporary:
         # A new model of the same layers leaves out the state of `compile`, which prediction does not need.
         keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(temporary)
+
+
+def _types(model):
+    """The names of the data types in which the layers with weights of a model compute."""
+    layers = [layer for layer in keras_graph.inside(model) if layer.weights and not isinstance(layer, keras.Model)]
+    return {layer.dtype_policy.name for layer in layers}
 
 
 def _early_stopping(recipe: Recipe) -> list[keras.callbacks.Callback]:

@@ -33,7 +33,12 @@ class Numbers:
     def take(self, recipe: Recipe, steps: int) -> None:
         """Sets the variables to the numbers of the schedule of another recipe, which differs in them alone."""
         values: list[float] = []
-        optimizer.learning_rate(recipe, steps, lambda value: values.append(value) or value)
+
+        def noted(value):
+            values.append(value)
+            return value
+
+        optimizer.learning_rate(recipe, steps, noted)
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
 

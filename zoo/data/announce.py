@@ -6,9 +6,9 @@ Both go to stderr unless a command hears them: `with heard(progress.say): data.l
 import contextlib
 import contextvars
 import sys
-import threading
 from collections.abc import Callable, Iterator
 
+from zoo.repeating import every
 from zoo.streams import Lossy
 
 SECONDS = 1.5  # between two states of a status, and before the first one
@@ -45,19 +45,7 @@ def say(text: str) -> None:
     _listener.get()[0](text)
 
 
-@contextlib.contextmanager
-def status(text: Callable[[], str]) -> Iterator[None]:
-    """A context that says `text()` every `SECONDS` until its end."""
-    tell, ended = _listener.get()[1], threading.Event()
-
-    def repeat():
-        while not ended.wait(SECONDS):
-            tell(text())
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def status(text: Callable[[], str]) -> contextlib.AbstractContextManager[None]:
+    """Returns a context that says `text()` every `SECONDS` until its end."""
+    tell = _listener.get()[1]
+    return every(SECONDS, lambda: tell(text()))
