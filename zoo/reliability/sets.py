@@ -2,6 +2,9 @@
 
 The guarantee holds if validation and test examples are exchangeable: over draws of both, a set holds the true
 class with a probability of at least `coverage` (Vovk et al. 2005; Angelopoulos & Bates 2021, arXiv 2107.07511).
+
+The thresholds stand in the cards of artefacts and are applied to the outputs of every runtime, so this is NumPy alone:
+MAPIE, which has the same methods, wraps an estimator of scikit-learn.
 """
 
 import numpy as np
