@@ -10,7 +10,9 @@ from zoo.artefacts import contract, probe, sums
 from zoo.artefacts.locate import from_tokens, resolved
 from zoo.artefacts.runtimes.keras import model_file, read_keras
 from zoo.data.options import DataOptions
+from zoo.errors import BadInput
 from zoo.placement.placement import Placement
+from zoo.reading import present
 from zoo.schema import all_of, by_name, fields_of, real, record, require, text, whole
 from zoo.surgery.network import Network
 
@@ -78,6 +80,11 @@ def read(folder: str | Path) -> runs.Run:
     """
     place = resolved(folder)
     if not (place / contract.NAME).is_file():
+        if not present(place / runs.CONFIG):
+            raise BadInput(
+                f"{folder} is not a run folder or an artefact: it has no {runs.CONFIG} and no {contract.NAME}; give a "
+                "folder of `python -m trainers train`, or an artefact"
+            )
         return runs.read(folder)
     sums.check(place)
     card = contract.read(place)
