@@ -14,14 +14,16 @@ startup.tensorflow(threads=1)  # the other core has tests of its own to run
 startup.use_devices(2)  # for the tests of several devices; TensorFlow cannot be cut later
 
 import zoo  # noqa: E402 - TensorFlow first, or its start-up lines get out
+from zoo import keras_graph  # noqa: E402
 from zoo.models import catalogue  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def fixed_seed():
-    """Starts each test from one seed: Keras draws the seeds of unseeded layers and initialisers from `random`."""
+    """Starts each test as in a new process, in any order: Keras draws seeds from `random` and counts layers' names."""
     random.seed(0)
     np.random.seed(0)
+    keras_graph.restart_names()
 
 
 @pytest.fixture(autouse=True, scope="session")
