@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from zoo import data
 from zoo.data.split import stratified_order
@@ -19,6 +21,19 @@ def test_digits_are_the_stated_sizes_and_type():
     assert digits.train.x.dtype == np.uint8
     assert digits.train.x.max() == 255
     assert digits.train.y.dtype == np.int32
+
+
+def test_digits_are_those_of_scikit_learn_whether_or_not_their_file_is_where_it_was(monkeypatch):
+    from zoo.data import arrays
+
+    source, bunch = arrays.digits(), load_digits()
+    np.testing.assert_array_equal(source.splits["train"].y, bunch.target)
+    np.testing.assert_array_equal(source.splits["train"].x[..., 0], np.round(bunch.images * (255 / 16)))
+    assert source.labels == tuple(map(str, bunch.target_names))
+    monkeypatch.setattr(Path, "is_file", lambda path: False)
+    again = arrays.digits()
+    np.testing.assert_array_equal(again.splits["train"].x, source.splits["train"].x)
+    np.testing.assert_array_equal(again.splits["train"].y, source.splits["train"].y)
 
 
 def test_digits_parts_hold_every_example_once():

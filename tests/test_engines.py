@@ -192,11 +192,11 @@ def test_the_number_of_engines_is_limited():
     first = engine_of(engines, dataset, settings={"hidden": (2,)})
     for width in range(3, 3 + KEPT):
         engine_of(engines, dataset, settings={"hidden": (width,)})
-    assert engines.made == KEPT + 1
+    assert (engines.made, engines.dropped) == (KEPT + 1, 1)
     assert engine_of(engines, dataset, settings={"hidden": (2 + KEPT,)}) is not first
-    assert engines.made == KEPT + 1
+    assert (engines.made, engines.dropped) == (KEPT + 1, 1)
     engine_of(engines, dataset, settings={"hidden": (2,)})
-    assert engines.made == KEPT + 2
+    assert (engines.made, engines.dropped) == (KEPT + 2, 2)
 
 
 def test_memory_does_not_grow_with_the_number_of_runs(tmp_path):

@@ -39,12 +39,13 @@ def _train(arguments):
 
 def _compare(arguments):
     from trainers.comparison.compare import compare
-    from trainers.comparison.wording import table
 
     summary = compare(**options.given(arguments))
     if arguments.json:
         print_json(summary)
     elif summary["arms"]:
+        from trainers.comparison.wording import table  # with SciPy, for which the runs need not wait
+
         print(table(summary))
         print(f"\npicture {summary['folder']}/bands.png\npage    {summary['folder']}/report.html")
     for failure in summary["failed"]:

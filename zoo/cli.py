@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 
-from zoo import checks, files, interrupts, streams
+from zoo import checks, files, interrupts, startup, streams
 from zoo.errors import BadInput, CannotWrite, RunFailed
 
 
@@ -140,6 +140,7 @@ def run(main: Callable) -> typing.NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an encoding without some character of a name is no reason to stop
             stream.reconfigure(errors="backslashreplace")
+    startup.own_process()
     with streams.guarded(), interrupts.handled():
         code = _code(main)
         gc.freeze()  # or Python looks for cycles in TensorFlow, for a second, before it ends

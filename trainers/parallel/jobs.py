@@ -57,13 +57,14 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
     from zoo import startup
 
     options = dict(options)
+    if parent not in (None, os.getpid()):
+        startup.own_process()
+        end_with(parent)
     startup.tensorflow(threads)
     engines = _engines()
     _begin(options.pop("sweep", None))
     # Each run traces its own functions. TensorFlow warns about that after a few runs.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    if parent not in (None, os.getpid()):
-        end_with(parent)
     try:
         with claimed(job.folder, resume=True, patience=PATIENCE if parent else LONG):
             plan, again = Plan.from_json(job.plan), {"load": loaded, "engines": engines}
@@ -86,22 +87,21 @@ def _engines(made=[]):  # noqa: B006 - the engines of this process
     return made[0]
 
 
-def _forget(frozen=[None]):  # noqa: B006 - the number of engines when objects were last frozen
+def _forget(before=[0, 0]):  # noqa: B006 - the engines that had been made and dropped
     """Frees what a run leaves behind; otherwise memory grows with each run."""
     from zoo import keras_graph
 
-    made = _engines().made
-    if frozen[0] == made:
-        keras_graph.restart_names()
-        gc.collect()
-    else:
+    made, dropped = _engines().made, _engines().dropped
+    if dropped != before[1]:
         # What TensorFlow and Python hold may be that of an engine that is no longer kept.
         sys.modules["keras"].backend.clear_session(free_memory=False)
         gc.unfreeze()
-        gc.collect()
+    keras_graph.restart_names()
+    gc.collect()
+    if [made, dropped] != before:
         # The objects of imported libraries and of engines stay; scanning them took most of the end of a short run.
         gc.freeze()
-        frozen[0] = made
+        before[:] = made, dropped
 
 
 def end_with(parent: int, watching: list = []) -> None:  # noqa: B006 - remembers that this process watches already

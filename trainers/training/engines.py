@@ -23,12 +23,13 @@ class Engines:
     """The engines of a process. A run whose topology is known gets one that is compiled already.
 
     Attributes:
-        made: number of engines so far, so that a caller knows when there may be something to free.
+        made: number of engines so far.
+        dropped: number of those that are no longer kept, so that a caller knows when there is something to free.
     """
 
     def __init__(self) -> None:
         self._kept: collections.OrderedDict[Any, Engine] = collections.OrderedDict()
-        self.made = 0
+        self.made = self.dropped = 0
 
     def engine(self, model: keras.Model, recipe: Recipe, dataset: Dataset, seed: int) -> Engine:
         """Returns an engine for a run; see `Engine`."""
@@ -40,10 +41,13 @@ class Engines:
             return engine
         self.made += 1
         engine = Engine(model, recipe, dataset, seed, shared=topology is not None)
-        if topology is not None:
-            self._kept[topology] = engine
-            while len(self._kept) > 1 and (len(self._kept) > KEPT or self._weights() > KEPT_WEIGHTS):
-                self._kept.popitem(last=False)
+        if topology is None:
+            self.dropped += 1  # at the end of its run
+            return engine
+        self._kept[topology] = engine
+        while len(self._kept) > 1 and (len(self._kept) > KEPT or self._weights() > KEPT_WEIGHTS):
+            self._kept.popitem(last=False)
+            self.dropped += 1
         return engine
 
     def _weights(self):
@@ -51,6 +55,7 @@ class Engines:
 
     def clear(self) -> None:
         """Forgets all engines."""
+        self.dropped += len(self._kept)
         self._kept.clear()
 
 

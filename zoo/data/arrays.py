@@ -1,5 +1,7 @@
 """Data sets in arrays: scikit-learn's digits, and a user's `.npz` file."""
 
+import importlib.metadata
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -20,20 +22,36 @@ _DIM = 128  # a largest value below half the range suggests another range
 
 def digits() -> Source:
     """Returns the 1,797 handwritten digits of scikit-learn, `(8, 8, 1)`; they have no test split."""
-    import sklearn
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+    images, labels = _digits()
+    x = np.round(images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
     return Source(
         name="digits",
         kind="image",
-        labels=tuple(str(name) for name in bunch.target_names),
-        splits={"train": Split(y=bunch.target.astype(np.int32), x=x)},
+        labels=tuple(str(digit) for digit in range(10)),
+        splits={"train": Split(y=labels.astype(np.int32), x=x)},
         shape=(8, 8, 1),
-        about={"source": "sklearn.datasets.load_digits", "versions": {"scikit-learn": sklearn.__version__}},
+        about={
+            "source": "sklearn.datasets.load_digits",
+            "versions": {"scikit-learn": importlib.metadata.version("scikit-learn")},
+        },
         hold_out=5,
     )
+
+
+def _digits():
+    """Returns images `(n, 8, 8)` from 0 to 16 and labels `(n,)`.
+
+    Importing scikit-learn takes as long as training on them, so its file is read as it is, where it has one.
+    """
+    package = importlib.util.find_spec("sklearn").submodule_search_locations[0]
+    path = Path(package, "datasets", "data", "digits.csv.gz")
+    if not path.is_file():
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        return bunch.images, bunch.target
+    table = np.loadtxt(path, delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
 
 
 def npz(path: Path, memory_budget: int, options: DataOptions) -> Source:
