@@ -203,7 +203,8 @@ def test_ctrl_c_saves_the_last_epoch_and_the_printed_command_ends_with_the_same_
 
 @pytest.mark.xdist_group("terminal")
 def test_ctrl_c_in_a_comparison_says_how_to_resume_it_and_leaves_no_bar(tmp_path):
-    words = f"trainers compare {SMALL} --epochs 20 --seeds 4 --workers 1 --out out"
+    # Runs of 200 epochs: otherwise the last one has ended before the interrupt comes.
+    words = f"trainers compare {SMALL} --epochs 200 --seeds 4 --workers 1 --out out"
     code, output, _ = on_a_terminal(words.split(), tmp_path, interrupt_when=b"1/8 runs")
     assert code == 130, output
     assert "Traceback" not in output
