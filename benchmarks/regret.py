@@ -85,10 +85,10 @@ def stopping(seeds: int = SEEDS) -> dict:
     runs = range(len(next(iter(grid.values()))))
     shares, changed, stopped = [], 0, []
     for seed in range(seeds):
-        whole, short = (replayed("random", grid, space, seed, runs, rate) for rate in (None, STOP_WORSE))
-        shares.append(sum(len(t.executions) for t in short) / sum(len(t.executions) for t in whole))
+        full, short = (replayed("random", grid, space, seed, runs, rate) for rate in (None, STOP_WORSE))
+        shares.append(sum(len(t.executions) for t in short) / sum(len(t.executions) for t in full))
         stopped.append(sum(trial.status == "STOPPED" for trial in short))
-        best = [min((t for t in trials if t.ranked), key=lambda t: t.score).key for trials in (whole, short)]
+        best = [min((t for t in trials if t.ranked), key=lambda t: t.score).key for trials in (full, short)]
         changed += best[0] != best[1]
     return {
         "what": f"--stop-worse in {seeds} random searches of {max(AFTER)} trials with {len(runs)} executions on digits",

@@ -82,12 +82,12 @@ def contents(folder):
 
     Of a journal, it returns what was measured: a trial that was killed is given out once more.
     """
-    found = {}
+    contents = {}
     for path in sorted(Path(folder).rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and _LOGS not in name.split("/"):
-            found[name] = _content(path, str(folder))
-    return found
+            contents[name] = _content(path, str(folder))
+    return contents
 
 
 def _content(path, folder):

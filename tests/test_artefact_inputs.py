@@ -72,10 +72,10 @@ def test_transparent_is_black_and_half_transparent_half(tmp_path):
     white = np.full((8, 8, 4), 255, "uint8")
     white[:4, :, 3], white[4, :, 3] = 0, 128
     saved(tmp_path / "x.png", white)
-    found = read(tmp_path / "x.png")[..., 0]
-    assert set(found[:4].ravel()) == {0}
-    assert set(found[4]) == {128}
-    assert set(found[5:].ravel()) == {255}
+    actual = read(tmp_path / "x.png")[..., 0]
+    assert set(actual[:4].ravel()) == {0}
+    assert set(actual[4]) == {128}
+    assert set(actual[5:].ravel()) == {255}
     saved(tmp_path / "p.png", Image.fromarray(np.full((8, 8), 200, "uint8")), transparency=200)
     assert set(read(tmp_path / "p.png").ravel()) == {0}
 
@@ -172,9 +172,9 @@ def test_arrays_of_every_form_are_taken(tmp_path, x):
     np.savez_compressed(tmp_path / "x.npz", whatever=x)
     np.savez(tmp_path / "y.npz", y=np.zeros(3), x_test=x)
     for name in ("x.npy", "x.npz", "y.npz"):
-        names, found = inputs.read_inputs([str(tmp_path / name)], GREY)
-        np.testing.assert_array_equal(found, wanted)
-        assert len(names) == len(found)
+        names, actual = inputs.read_inputs([str(tmp_path / name)], GREY)
+        np.testing.assert_array_equal(actual, wanted)
+        assert len(names) == len(actual)
     assert inputs.batch(x, GREY).dtype == np.uint8
     np.testing.assert_array_equal(inputs.batch(x, GREY), wanted)
     np.testing.assert_array_equal(inputs.batch(x.tolist(), GREY), wanted)

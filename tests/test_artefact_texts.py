@@ -41,10 +41,10 @@ def strings(count, seed=0):
 def test_tokens_are_those_of_keras(length):
     given = [*strings(3000), "", " ", "!!!", *PIECES, string.printable]
     wanted = text.tokenise(text.vectorizer(VOCABULARY, length), given)
-    found = Tokens(VOCABULARY, length)(given)
-    assert found.dtype == np.int32
-    np.testing.assert_array_equal(found, wanted)
-    assert (found > 1).any()
+    actual = Tokens(VOCABULARY, length)(given)
+    assert actual.dtype == np.int32
+    np.testing.assert_array_equal(actual, wanted)
+    assert (actual > 1).any()
 
 
 def test_bytes_that_are_no_utf8_are_replaced_as_keras_is_given_them():

@@ -160,12 +160,12 @@ def test_the_card_shows_test_examples_with_the_answers_of_the_artefact(artefacts
     stated, made_from = contract.read(artefacts[model]), read_run(runs[model])
     dataset = data.load(made_from.dataset, **made_from.data_options.to_json())
     shown = dataset.test.sample(examples.SHOWN)
-    answers = loaded[model, "keras"].predict(shown.x)
+    outputs = loaded[model, "keras"].predict(shown.x)
     labels = stated["output"]["labels"]
     assert [row["label"] for row in stated["examples"]] == [labels[y] for y in shown.y]
-    assert [row["predicted"] for row in stated["examples"]] == [labels[y] for y in answers.classes]
+    assert [row["predicted"] for row in stated["examples"]] == [labels[y] for y in outputs.classes]
     np.testing.assert_allclose(
-        [row["probability"] for row in stated["examples"]], answers.probabilities.max(axis=1), atol=1e-6
+        [row["probability"] for row in stated["examples"]], outputs.probabilities.max(axis=1), atol=1e-6
     )
     assert images.read_image(artefacts[model] / examples.PICTURE, (170, 400, 3)).std() > 20
     assert examples.PICTURE in (artefacts[model] / "README.md").read_text()

@@ -112,9 +112,9 @@ SOUND = {
 
 @pytest.mark.parametrize(("rule", "level", "layer", "make"), CASES, ids=[f"{c[0]}-{i}" for i, c in enumerate(CASES)])
 def test_each_rule_finds_what_it_is_for_and_says_why(rule, level, layer, make):
-    found = [finding for finding in zoo.audit(make()) if finding.rule == rule]
-    assert len(found) == 1
-    (finding,) = found
+    actual = [finding for finding in zoo.audit(make()) if finding.rule == rule]
+    assert len(actual) == 1
+    (finding,) = actual
     assert finding.level == level
     assert finding.layer == layer
     assert all((finding.reason, finding.reference, finding.remedy))
@@ -138,10 +138,10 @@ def test_the_ratio_is_that_of_activations_under_dropout():
 def test_the_command_of_a_finding_runs_and_the_finding_is_gone(rule, level, layer, make, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = make()
-    found = [f for f in zoo.audit(model, "mine.keras") if f.rule == rule and f.command]
-    if found:
+    actual = [f for f in zoo.audit(model, "mine.keras") if f.rule == rule and f.command]
+    if actual:
         model.save("mine.keras")
-    for finding in found:
+    for finding in actual:
         main(shlex.split(finding.command.removeprefix("python -m zoo ")))
         capsys.readouterr()
         after = zoo.audit(open_model("fixed.keras"))

@@ -43,8 +43,8 @@ def test_a_temperature_divides_the_logits_and_changes_no_class(folder):
 def test_a_set_holds_the_classes_above_the_threshold_of_the_next_larger_coverage(folder):
     artefact = zoo.load(folder)
     for coverage, threshold in ((0.5, 0.5), (0.51, 0.7), (0.9, 0.7), (0.2, 0.5)):
-        found = artefact.predict(X, coverage=coverage)
-        np.testing.assert_array_equal(found.sets, found.probabilities >= 1 - threshold)
+        actual = artefact.predict(X, coverage=coverage)
+        np.testing.assert_array_equal(actual.sets, actual.probabilities >= 1 - threshold)
     assert artefact.predict(X).sets is None
     scaled = artefact.predict(X, coverage=0.9, calibrated=True)
     np.testing.assert_array_equal(scaled.sets, artefact.predict(X, coverage=0.9).sets)
@@ -100,10 +100,10 @@ def test_the_command_prints_sets_and_says_in_words_how_certain_it_is(folder, tmp
     assert shown.count("samples predict") == 2
     main([*words, "--coverage", "0.9", "--mode", "mc", "--samples", "20", "--seed", "1", "--json"])
     row = json.loads(capsys.readouterr().out)["predictions"][0]
-    found = zoo.load(folder).predict(X[:1], "mc", 20, seed=1, coverage=0.9)
+    actual = zoo.load(folder).predict(X[:1], "mc", 20, seed=1, coverage=0.9)
     assert set(row["set"]) <= set(fake.LABELS)
     assert row["in_words"] in shown
-    assert f"{found.votes[0].max()} of 20" in row["in_words"] or "all 20" in row["in_words"]
+    assert f"{actual.votes[0].max()} of 20" in row["in_words"] or "all 20" in row["in_words"]
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_an_export_fits_both_on_the_validation_part(artefacts, model):
     artefact = zoo.load(artefacts[model], "onnx")
     expected = calibration.temperature(np.log(artefact.predict(digits.val.x).probabilities), digits.val.y)
     assert stated["modes"]["inference"]["temperature"] == pytest.approx(expected, rel=1e-3)
-    found = artefact.predict(digits.test.x, coverage=0.8)
-    covered = int(found.sets[np.arange(360), digits.test.y].sum())
+    actual = artefact.predict(digits.test.x, coverage=0.8)
+    covered = int(actual.sets[np.arange(360), digits.test.y].sum())
     assert binom.cdf(covered, 360, 0.8) > 1e-4
     for mode, row in stated["modes"].items():
         assert row["loss_scaled"] <= row["loss"] + 0.02, mode
@@ -147,10 +147,10 @@ def test_every_runtime_gives_the_same_sets_and_calibrated_probabilities(artefact
     for mode, samples in (("inference", 1), ("mc", 3)):
         first = None
         for runtime in RUNTIMES:
-            found = zoo.load(artefacts["cnn"], runtime).predict(x, mode, samples, 1, calibrated=True, coverage=0.9)
-            first = first or found
-            np.testing.assert_allclose(found.probabilities, first.probabilities, atol=1e-4)
-            assert (found.sets != first.sets).sum() <= 1  # a probability may lie at the threshold
+            actual = zoo.load(artefacts["cnn"], runtime).predict(x, mode, samples, 1, calibrated=True, coverage=0.9)
+            first = first or actual
+            np.testing.assert_allclose(actual.probabilities, first.probabilities, atol=1e-4)
+            assert (actual.sets != first.sets).sum() <= 1  # a probability may lie at the threshold
 
 
 def test_without_validation_examples_nothing_is_fitted():

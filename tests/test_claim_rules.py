@@ -108,8 +108,8 @@ def test_equal_values_count_half():
 @pytest.mark.parametrize("n", [5, 10, 30])
 def test_power_is_the_share_of_simulated_experiments_that_find_the_difference(n):
     d = np.random.default_rng(8).normal(size=(REPETITIONS, n)) + 0.8
-    found = (stats.ttest_1samp(d, 0, axis=1).pvalue < 0.05).mean()
-    assert abs(paired.power(0.8, 1.0, n) - found) < 3 * (0.25 / REPETITIONS) ** 0.5
+    actual = (stats.ttest_1samp(d, 0, axis=1).pvalue < 0.05).mean()
+    assert abs(paired.power(0.8, 1.0, n) - actual) < 3 * (0.25 / REPETITIONS) ** 0.5
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.3, 10), (1.0, 6), (0.5, 40)])

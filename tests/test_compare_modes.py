@@ -35,8 +35,8 @@ def dropped_before_batch_norm(rate):
     return model
 
 
-def layer(found, name):
-    return next(row for row in found["layers"] if row["name"] == name)
+def layer(actual, name):
+    return next(row for row in actual["layers"] if row["name"] == name)
 
 
 def classifier(inputs, h, classes=4, activation=None):
@@ -50,12 +50,12 @@ def classifier(inputs, h, classes=4, activation=None):
 
 @pytest.mark.parametrize("rate", RATIOS)
 def test_the_variance_shift_before_a_batch_norm_is_that_of_the_literature(rate):
-    found = compare_modes(dropped_before_batch_norm(rate), NORMAL, samples=2)
-    (norm,) = found["batch_norms"]
+    actual = compare_modes(dropped_before_batch_norm(rate), NORMAL, samples=2)
+    (norm,) = actual["batch_norms"]
     assert norm["channels"] == 64
     assert norm["masks_on_over_off"] == pytest.approx(RATIOS[rate], rel=0.02)
     assert norm["variance_shift"] == pytest.approx(RATIOS[rate], rel=0.02)
-    row = layer(found, "drop")
+    row = layer(actual, "drop")
     assert row["rate"] == rate
     for mode in ("training", "mc"):
         assert row["variance_ratio"][mode] == pytest.approx(RATIOS[rate], rel=0.02)
@@ -77,14 +77,14 @@ def test_figures_of_a_layer_are_those_of_its_output_and_count_live_units():
     model = classifier(x, layers.Dropout(0.5, name="drop")(dense(x)))
     dense.bias.assign([-100.0] * 2 + [0.0] * 6)  # two units are never on
     data = RNG.normal(size=(300, 6)).astype("float32")
-    found = compare_modes(model, data, samples=2)
+    actual = compare_modes(model, data, samples=2)
     y = np.asarray(dense(data), np.float64)
-    figures = layer(found, "hidden")["modes"]["inference"]
+    figures = layer(actual, "hidden")["modes"]["inference"]
     assert figures["mean"] == pytest.approx(y.mean())
     assert figures["variance"] == pytest.approx(y.var())
     assert figures["live"] == 0.75
     assert figures["active"] == pytest.approx((y != 0).mean())
-    dropped = layer(found, "drop")["modes"]
+    dropped = layer(actual, "drop")["modes"]
     assert dropped["mc"]["live"] == 0.75
     assert dropped["mc"]["active"] == pytest.approx(figures["active"] / 2, rel=0.1)
 
@@ -92,9 +92,9 @@ def test_figures_of_a_layer_are_those_of_its_output_and_count_live_units():
 def test_units_of_a_channels_first_layer_are_its_channels():
     y = np.zeros((2, 3, 4, 4), "float32")
     y[:, 0], y[1, 2] = 5.0, 1.0
-    found = moments.summed(moments._sums(y, 1).numpy())
-    assert found["live"] == pytest.approx(2 / 3)
-    assert found["active"] == pytest.approx((32 + 16) / 96)
+    actual = moments.summed(moments._sums(y, 1).numpy())
+    assert actual["live"] == pytest.approx(2 / 3)
+    assert actual["active"] == pytest.approx((32 + 16) / 96)
     assert moments.by_unit(moments._sums(y, 1).numpy())[0].tolist() == [5.0, 0.0, 0.5]
 
 
@@ -108,36 +108,36 @@ def compared(name):
 
 def test_figures_of_the_modes_are_those_of_their_outputs(small):
     model, x, y, result = compared(small.name)
-    found = result["modes"]
+    actual = result["modes"]
     logits = np.asarray(model(x, training=False))
-    assert {k: found["inference"][k] for k in ("error", "ece")} == {
+    assert {k: actual["inference"][k] for k in ("error", "ece")} == {
         "error": metrics.error(logits, y),
         "ece": pytest.approx(metrics.calibration_error(logits, y)),
     }
-    assert found["inference"]["loss"] == pytest.approx(metrics.loss(logits, y), rel=1e-5)
-    assert found["mc"]["loss"] < found["mc_single"]["loss"]  # Jensen
-    assert found["mc"]["entropy"] > found["mc_single"]["entropy"]
-    assert found["mc_single"]["sd"]["loss"] > 0
-    assert set(found) == set(COMPARED)
-    assert all(found.values())
+    assert actual["inference"]["loss"] == pytest.approx(metrics.loss(logits, y), rel=1e-5)
+    assert actual["mc"]["loss"] < actual["mc_single"]["loss"]  # Jensen
+    assert actual["mc"]["entropy"] > actual["mc_single"]["entropy"]
+    assert actual["mc_single"]["sd"]["loss"] > 0
+    assert set(actual) == set(COMPARED)
+    assert all(actual.values())
 
 
 def test_without_batch_norm_training_is_one_sample_of_mc():
-    found = compare_modes(zoo.build("mlp", (4, 4, 1), 3, {"hidden": 0.5}, hidden=(32,)), images(40, 3)[0], samples=2)
-    for row in found["layers"]:
+    actual = compare_modes(zoo.build("mlp", (4, 4, 1), 3, {"hidden": 0.5}, hidden=(32,)), images(40, 3)[0], samples=2)
+    for row in actual["layers"]:
         assert row["modes"]["training"] == row["modes"]["mc"]
-    assert found["modes"]["training"] == {"entropy": pytest.approx(found["modes"]["mc_single"]["entropy"], rel=0.2)}
+    assert actual["modes"]["training"] == {"entropy": pytest.approx(actual["modes"]["mc_single"]["entropy"], rel=0.2)}
 
 
 def test_without_dropout_mc_is_inference_and_says_so(small):
-    found = compare_modes(small.build({}), small.batch(), samples=2)
-    assert [mode for mode, figures in found["modes"].items() if figures] == ["inference", "training"]
-    assert "nothing is dropped" in found["notes"][0]
-    for row in found["layers"]:
+    actual = compare_modes(small.build({}), small.batch(), samples=2)
+    assert [mode for mode, figures in actual["modes"].items() if figures] == ["inference", "training"]
+    assert "nothing is dropped" in actual["notes"][0]
+    for row in actual["layers"]:
         assert row["variance_ratio"]["mc"] in (1.0, None)
         assert row["mean_ratio"]["mc"] in (1.0, None)
-    assert all(norm["masks_on_over_off"] == 1 for norm in found["batch_norms"])
-    assert "nothing is dropped" in report.text(found)
+    assert all(norm["masks_on_over_off"] == 1 for norm in actual["batch_norms"])
+    assert "nothing is dropped" in report.text(actual)
 
 
 def images(n, classes, shape=(4, 4, 1)):
@@ -160,12 +160,12 @@ def test_another_seed_gives_another_result():
 
 
 def test_the_card_has_the_same_figures(small):
-    model, x, y, found = compared(small.name)
+    model, x, y, actual = compared(small.name)
     card = gap(model, x, y, samples=3, seed=7)
     assert [row["name"] for row in card["modes"]] == ["inference", "training", "mc"]
     for row in card["modes"]:
         for key in ("error", "loss", "ece", "entropy"):
-            assert row[key] == pytest.approx(found["modes"][row["name"]][key], rel=1e-6)
+            assert row[key] == pytest.approx(actual["modes"][row["name"]][key], rel=1e-6)
     norm = "of the batch" if small.model == "resnet" else "none"
     assert (card["modes"][1]["dropout"], card["modes"][1]["batch_norm"]) == ("on", norm)
 
@@ -180,10 +180,10 @@ def test_nested_models_several_batch_norms_and_a_softmax():
     block.name = "block"
     h = block(layers.Dense(8, "relu", name="first")(x))
     h = layers.BatchNormalization(name="outer")(block(h))
-    found = compare_modes(classifier(x, h, activation="softmax"), NORMAL[:90, :12], RNG.integers(0, 4, 90), samples=2)
-    assert [norm["name"] for norm in found["batch_norms"]] == ["block/bn", "block/bn (call 2)", "outer"]
-    assert "probabilities" in found["assumed"]
-    assert found["modes"]["inference"]["loss"] == pytest.approx(np.log(4), abs=1.5)
+    actual = compare_modes(classifier(x, h, activation="softmax"), NORMAL[:90, :12], RNG.integers(0, 4, 90), samples=2)
+    assert [norm["name"] for norm in actual["batch_norms"]] == ["block/bn", "block/bn (call 2)", "outer"]
+    assert "probabilities" in actual["assumed"]
+    assert actual["modes"]["inference"]["loss"] == pytest.approx(np.log(4), abs=1.5)
 
 
 def test_attention_with_dropout_inside_keeps_its_factor():
@@ -191,9 +191,9 @@ def test_attention_with_dropout_inside_keeps_its_factor():
     h = layers.MultiHeadAttention(2, 4, dropout=0.3, name="mha")(x, x)
     model = classifier(x, layers.Dropout(0.2, name="drop")(layers.GlobalAveragePooling1D()(h)))
     data = RNG.normal(size=(50, 5, 8)).astype("float32")
-    found = compare_modes(model, data, samples=3)
-    assert found["notes"] == ["the modes without 1/(1-rate) do not change: mha"]
-    assert layer(found, "mha")["variance_ratio"]["mc"] != 1
+    actual = compare_modes(model, data, samples=3)
+    assert actual["notes"] == ["the modes without 1/(1-rate) do not change: mha"]
+    assert layer(actual, "mha")["variance_ratio"]["mc"] != 1
     alone = compare_modes(classifier(x, layers.Flatten()(h)), data, samples=2)
     assert alone["modes"]["uncompensated_training"] is None
     assert "no mask layer" in alone["notes"][0]
@@ -204,11 +204,11 @@ def test_several_inputs_and_one_sigmoid():
     h = layers.GaussianDropout(0.3)(layers.Concatenate()([a, b]))
     model = classifier([a, b], h, classes=1, activation="sigmoid")
     x, y = [NORMAL[:40, :3], NORMAL[:40, :2]], RNG.integers(0, 2, 40)
-    found = compare_modes(model, x, y, samples=2)
+    actual = compare_modes(model, x, y, samples=2)
     p = np.asarray(model(x, training=False), np.float64)[:, 0]
     expected = -np.mean(np.where(y == 1, np.log(p), np.log(1 - p)))
-    assert found["modes"]["inference"]["loss"] == pytest.approx(expected, rel=1e-5)
-    assert "class 1" in found["assumed"]
+    assert actual["modes"]["inference"]["loss"] == pytest.approx(expected, rel=1e-5)
+    assert "class 1" in actual["assumed"]
 
 
 @pytest.mark.parametrize(
@@ -225,10 +225,10 @@ def test_several_inputs_and_one_sigmoid():
 )
 def test_what_the_outputs_stand_for_is_told_from_the_last_operation(head, form):
     x = keras.Input((4,))
-    found = scores.scores_of(keras_graph.Graph(keras.Model(x, head(x))))
-    assert found.form == form
+    actual = scores.scores_of(keras_graph.Graph(keras.Model(x, head(x))))
+    assert actual.form == form
     p = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])
-    logits = found.logits(np.log(np.maximum(p, 1e-300)) if form == "logits" else p)
+    logits = actual.logits(np.log(np.maximum(p, 1e-300)) if form == "logits" else p)
     np.testing.assert_allclose(np.exp(metrics.log_softmax(logits)), p, atol=1e-12)
 
 

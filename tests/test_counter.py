@@ -236,8 +236,8 @@ def in_litert():
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], SEEDS)
     interpreter.invoke()
-    found = sorted(interpreter.get_output_details(), key=lambda output: output["name"])
-    return {name: interpreter.get_tensor(o["index"]) for name, o in zip(sorted(draws(SEEDS)), found, strict=True)}
+    actual = sorted(interpreter.get_output_details(), key=lambda output: output["name"])
+    return {name: interpreter.get_tensor(o["index"]) for name, o in zip(sorted(draws(SEEDS)), actual, strict=True)}
 
 
 @pytest.fixture(scope="module", params=[in_onnx_runtime, in_litert], ids=["onnx", "litert"])

@@ -38,9 +38,9 @@ sys.meta_path.insert(0, NoProject())
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as actual:
+        actual.bind(("127.0.0.1", 0))
+        return actual.getsockname()[1]
 
 
 def commands():
@@ -270,8 +270,8 @@ def test_workers_that_lack_the_project_are_refused_at_once(tmp_path):
 def wait_for_scheduler(address, seconds=60):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        with socket.socket() as found:
-            if found.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0:
+        with socket.socket() as actual:
+            if actual.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0:
                 return
         time.sleep(0.1)
 

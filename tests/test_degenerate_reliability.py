@@ -180,10 +180,10 @@ def test_parts_that_must_hold_examples_are_named():
 @pytest.mark.parametrize("samples", [1, 3])
 def test_the_mutual_information_of_one_sample_is_null(samples):
     logits = RNG.normal(size=(samples, 2, 3)).astype("float32")
-    found = Predictions(("a", "b", "c"), "mc", "onnx", 1, logits, threshold=0.5)
-    row = json.loads(json.dumps(as_json(["x", "y"], found), allow_nan=False))["predictions"][0]
+    actual = Predictions(("a", "b", "c"), "mc", "onnx", 1, logits, threshold=0.5)
+    row = json.loads(json.dumps(as_json(["x", "y"], actual), allow_nan=False))["predictions"][0]
     assert (row["mutual_information"] is None) == (samples == 1) == ("One sample" in row["in_words"])
-    assert "mutual information" in as_table(["x", "y"], found)
+    assert "mutual information" in as_table(["x", "y"], actual)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 1000])
@@ -191,10 +191,10 @@ def test_the_mutual_information_of_one_sample_is_null(samples):
 def test_equal_probabilities_are_all_in_a_set_or_none_whichever_way_they_were_computed(classes, mode):
     """A threshold of equal probabilities lies at them; rounding must not empty the sets."""
     shape = (7, 1, classes) if mode == "mc" else (1, classes)
-    found = Predictions(tuple(map(str, range(classes))), mode, "onnx", 1, np.zeros(shape, "float32"), threshold=0.0)
+    actual = Predictions(tuple(map(str, range(classes))), mode, "onnx", 1, np.zeros(shape, "float32"), threshold=0.0)
     limit = sets.threshold(sets.scores(np.exp(metrics.log_softmax(np.zeros((9, classes)))))[:, 0], 0.9)
-    assert not found.sets.any()
-    assert Predictions(found.labels, mode, "onnx", 1, found.logits, threshold=limit).sets.all()
+    assert not actual.sets.any()
+    assert Predictions(actual.labels, mode, "onnx", 1, actual.logits, threshold=limit).sets.all()
 
 
 def test_an_impossible_class_adds_nothing_to_the_entropy():

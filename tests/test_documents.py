@@ -74,8 +74,8 @@ for kind, text in blocks:
 def blocks(page):
     """The `bash` and `python` blocks of a page, as (language, text)."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    found = re.findall(r"^ *```(bash|python)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
-    return [(kind, block.replace("\\\n", " ") if kind == "bash" else block) for kind, block in found]
+    actual = re.findall(r"^ *```(bash|python)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [(kind, block.replace("\\\n", " ") if kind == "bash" else block) for kind, block in actual]
 
 
 def shrunk(block):

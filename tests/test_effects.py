@@ -41,14 +41,14 @@ def drawn(count, confounded=False):
 
 @pytest.mark.parametrize("confounded", [False, True])
 def test_the_effect_of_a_rate_is_separate_from_the_others(confounded):
-    found = effects.fit(drawn(30, confounded), SPACE)
-    assert (found.form, found.adjusted) == ("levels", True)
+    actual = effects.fit(drawn(30, confounded), SPACE)
+    assert (actual.form, actual.adjusted) == ("levels", True)
     for name, levels in SPACE.rates.items():
-        effect = found.by_name[f"rate_{name}"]
+        effect = actual.by_name[f"rate_{name}"]
         at = [error({**combinations()[0], "learning_rate": 0.01, f"rate_{name}": level}) for level in levels]
         np.testing.assert_allclose(np.diff(effect.means), np.diff(at), atol=0.6 if name == "conv" else 1e-4)
-    np.testing.assert_allclose(np.diff(found.by_name["learning_rate"].means), -2, atol=1e-4)
-    np.testing.assert_allclose(np.diff(found.by_name["kind_conv"].means), 1, atol=1e-4)
+    np.testing.assert_allclose(np.diff(actual.by_name["learning_rate"].means), -2, atol=1e-4)
+    np.testing.assert_allclose(np.diff(actual.by_name["kind_conv"].means), 1, atol=1e-4)
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():
@@ -89,19 +89,19 @@ def test_executions_of_one_number_share_a_seed_whose_effect_is_removed():
 
 def test_runs_that_were_stopped_early_count_at_full_length():
     trials = [*drawn(30), *(trial(100 + i, v, until=3) for i, v in enumerate(combinations()[:20]))]
-    found = effects.fit(trials, SPACE)
-    assert found.by_name["rate_hidden"].means.max() < 20
-    assert found.by_name["rate_hidden"].partial.sum() == 20
-    assert found.full_length["0100"] == pytest.approx(error(combinations()[0]), abs=1e-3)
+    actual = effects.fit(trials, SPACE)
+    assert actual.by_name["rate_hidden"].means.max() < 20
+    assert actual.by_name["rate_hidden"].partial.sum() == 20
+    assert actual.full_length["0100"] == pytest.approx(error(combinations()[0]), abs=1e-3)
 
 
 @pytest.mark.parametrize(("count", "form"), [(1, None), (5, None), (10, "quadratic"), (30, "levels")])
 def test_the_model_is_no_richer_than_the_runs_allow_and_the_picture_is_never_empty(count, form, tmp_path):
     trials = drawn(count)
-    found = effects.fit(trials, SPACE)
-    assert found.form == form
-    assert all(np.isfinite(effect.means).all() for effect in found.by_name.values())
-    assert (found.by_name["rate_conv"].halves is None) == (form is None)
+    actual = effects.fit(trials, SPACE)
+    assert actual.form == form
+    assert all(np.isfinite(effect.means).all() for effect in actual.by_name.values())
+    assert (actual.by_name["rate_conv"].halves is None) == (form is None)
     picture = figure.picture(trials, SPACE, "a title")
     assert all(ax.lines or ax.images for ax in picture.axes if ax.get_visible())
     figure.draw(tmp_path / "rate.png", trials, SPACE, "a title")

@@ -25,18 +25,18 @@ def tab(folder):
     multiplexer.Reload()
     provider = MultiplexerDataProvider(multiplexer, str(folder))
     context, request = backend_context.Context(TBContext(data_provider=provider)), RequestContext()
-    found = get_experiment.Handler(request, context, "", api_pb2.GetExperimentRequest(include_metrics=True)).run()
+    actual = get_experiment.Handler(request, context, "", api_pb2.GetExperimentRequest(include_metrics=True)).run()
     states = [api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING, api_pb2.STATUS_UNKNOWN]
     wanted = api_pb2.ListSessionGroupsRequest(
         allowed_statuses=states,
         include_metrics=True,
         slice_size=100,
-        col_params=[api_pb2.ColParams(metric=info.name) for info in found.metric_infos],
+        col_params=[api_pb2.ColParams(metric=info.name) for info in actual.metric_infos],
     )
     groups = list_session_groups.Handler(request, context, "", wanted).run().session_groups
     return (
-        {info.name: list(info.domain_discrete) for info in found.hparam_infos},
-        [info.name.tag for info in found.metric_infos],
+        {info.name: list(info.domain_discrete) for info in actual.hparam_infos},
+        [info.name.tag for info in actual.metric_infos],
         {
             group.name: (
                 {name: getattr(value, value.WhichOneof("kind")) for name, value in group.hparams.items()},

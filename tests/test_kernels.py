@@ -77,8 +77,8 @@ def waits(call):
     return any(operation.type == "Placeholder" and operation.outputs[0].dtype != tf.resource for operation in seen)
 
 
-def assert_same(expected, found, rtol=0):
-    for a, b in zip(expected, found, strict=True):
+def assert_same(expected, actual, rtol=0):
+    for a, b in zip(expected, actual, strict=True):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=0)
 
 
@@ -88,24 +88,24 @@ def assert_same(expected, found, rtol=0):
 @pytest.mark.parametrize("ahead", [kernels.AHEAD, 0], ids=["ahead", "with_the_tensor"])
 def test_in_a_step_values_and_gradients_are_the_same(monkeypatch, name, dtype, rows, ahead):
     monkeypatch.setattr(kernels, "AHEAD", ahead)
-    (expected, _), (found, calls) = traced(name, apart, dtype), traced(name, in_step, dtype, rows)
+    (expected, _), (actual, calls) = traced(name, apart, dtype), traced(name, in_step, dtype, rows)
     joined = kind_of(made(name)[0]) in ("dropout", "spatial", "drop_path")
     assert [waits(call) for call in calls] == ([not ahead] if joined else [True, True])
-    assert_same(expected, found)
+    assert_same(expected, actual)
 
 
 @every_layer
 def test_in_a_step_that_xla_compiles_they_are_the_same_too(name):
-    (expected, _), (found, _) = traced(name, apart), traced(name, in_step, xla=True)
-    assert_same(expected, found, rtol=0 if name != "gaussian" else 1e-5)
+    (expected, _), (actual, _) = traced(name, apart), traced(name, in_step, xla=True)
+    assert_same(expected, actual, rtol=0 if name != "gaussian" else 1e-5)
 
 
 @pytest.mark.parametrize("name", ["noise_shape", "drop_path", "spatial_1d", "spatial_2d_first", "spatial_3d"])
 def test_whole_maps_without_a_relu_are_dropped_by_factors_drawn_ahead(name):
-    (expected, before), (found, calls) = (traced(name, context, before=tf.identity) for context in (apart, in_step))
+    (expected, before), (actual, calls) = (traced(name, context, before=tf.identity) for context in (apart, in_step))
     assert [waits(call) for call in before] == [True, True]
     assert [waits(call) for call in calls] == [False]
-    assert_same(expected, found)
+    assert_same(expected, actual)
 
 
 @pytest.mark.parametrize("noise_shape", [(8, 1, 5), (1, None, 5), (None, None, 1), None])
@@ -158,8 +158,8 @@ def test_a_function_within_a_step_may_be_called_in_another():
 def test_a_step_that_runs_eagerly_drops_the_same(name):
     layer, x = made(name)
     with in_step(x):
-        found = layer(tf.nn.relu(x), training=True)
-    assert_same([made(name)[0](x, training=True)], [found])
+        actual = layer(tf.nn.relu(x), training=True)
+    assert_same([made(name)[0](x, training=True)], [actual])
 
 
 def test_a_relu_joined_with_a_mask_may_go_elsewhere_too():
@@ -176,9 +176,9 @@ def test_a_relu_joined_with_a_mask_may_go_elsewhere_too():
 
         return run(x - 1), len(calls_of(run.get_concrete_function(x)))
 
-    (expected, before), (found, calls) = gradient(apart), gradient(in_step)
+    (expected, before), (actual, calls) = gradient(apart), gradient(in_step)
     assert (before, calls) == (4, 2)
-    assert_same([expected], [found], rtol=1e-6)
+    assert_same([expected], [actual], rtol=1e-6)
 
 
 def test_a_constant_in_a_step_has_no_relu():

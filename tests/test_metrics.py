@@ -52,6 +52,6 @@ def test_mutual_information_is_what_samples_disagree_about():
 
 def test_samples_that_agree_have_no_mutual_information():
     alike = np.repeat(SAMPLES[:1], 7, axis=0)
-    found = metrics.mutual_information(alike)
-    assert (found >= 0).all()
-    np.testing.assert_allclose(found, 0, atol=1e-12)
+    actual = metrics.mutual_information(alike)
+    assert (actual >= 0).all()
+    np.testing.assert_allclose(actual, 0, atol=1e-12)

@@ -25,19 +25,19 @@ def test_the_command_on_a_run_an_artefact_and_a_model_file(runs, tmp_path, capsy
     shown = capsys.readouterr()
     assert "100 examples" in shown.err
     assert all(word in shown.out for word in ("inference", "BatchNorm", "ECE", "run/modes.png"))
-    found = json.loads((run / "modes.json").read_text())
-    assert (found["examples"], found["samples"], found["dataset"]) == (100, 3, "digits")
+    actual = json.loads((run / "modes.json").read_text())
+    assert (actual["examples"], actual["samples"], actual["dataset"]) == (100, 3, "digits")
     assert (run / "modes.png").read_bytes().startswith(b"\x89PNG")
     shelf = export("run", name="resnet", formats=["keras"], out="shelf")
     before = sorted(shelf.iterdir())
     main(["modes", str(shelf), *options, "--json"])
     same = json.loads(capsys.readouterr().out)
-    assert (same["modes"], same["layers"]) == (found["modes"], found["layers"])
+    assert (same["modes"], same["layers"]) == (actual["modes"], actual["layers"])
     assert sorted(shelf.iterdir()) == before
     assert (tmp_path / "modes" / "resnet" / "modes.png").exists()
     main(["modes", "run/model.keras", "--dataset", "digits", *options, "--out", "elsewhere"])
     assert "does not state how its inputs are scaled" in capsys.readouterr().out
-    assert json.loads((tmp_path / "elsewhere" / "modes.json").read_text())["modes"] == found["modes"]
+    assert json.loads((tmp_path / "elsewhere" / "modes.json").read_text())["modes"] == actual["modes"]
 
 
 def test_what_the_command_refuses(runs, tmp_path, monkeypatch):
@@ -70,8 +70,8 @@ def test_what_the_command_refuses(runs, tmp_path, monkeypatch):
 
 
 def test_the_picture_holds_any_model(small, tmp_path):
-    found = compare_modes(small.build({}), small.batch(), samples=1)
-    for row in (found, {**found, "layers": [], "batch_norms": [], "model": "$a_{b"}):
+    actual = compare_modes(small.build({}), small.batch(), samples=1)
+    for row in (actual, {**actual, "layers": [], "batch_norms": [], "model": "$a_{b"}):
         for path in figure.write(row, tmp_path / "new"):
             assert path.stat().st_size
 

@@ -82,8 +82,8 @@ def test_outcomes_are_kept_and_the_report_leaves_out_what_has_a_reason(driver, t
         (target / "zoo" / "checks.py").write_text(SOURCE)
 
     asked = []
-    answers = iter(["survived", "killed", "survived", "timeout", "survived"])  # the first is without a mistake
-    monkeypatch.setattr(driver, "tested", lambda folder, tests, limit: (asked.append(limit), (next(answers), 1.0))[1])
+    outputs = iter(["survived", "killed", "survived", "timeout", "survived"])  # the first is without a mistake
+    monkeypatch.setattr(driver, "tested", lambda folder, tests, limit: (asked.append(limit), (next(outputs), 1.0))[1])
     drawn, results = mutants("zoo/checks.py", SOURCE)[:4], tmp_path / "out" / "results.jsonl"
     driver.run(drawn, results, most=3)
     results.write_text(results.read_text() + '{"key": "cut')

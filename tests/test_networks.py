@@ -76,15 +76,15 @@ def same(left, right):
 def test_training_works_on_logits_that_predict_what_the_model_predicts(ending, digits, tmp_path):
     model = sequential(ending)
     model.save(tmp_path / "m.keras")
-    found = network.survey(tmp_path / "m.keras", digits, weights="keep")
-    built = found.build(digits, found.own, seed=0)
+    actual = network.survey(tmp_path / "m.keras", digits, weights="keep")
+    built = actual.build(digits, actual.own, seed=0)
     x = digits.test.x[:20].astype("float32")
     expected = np.asarray(model(x))
     logits = np.asarray(built(x))
     got = logits if ending == "logits" else np.asarray(keras.ops.softmax(logits))
     np.testing.assert_allclose(got, expected, atol=1e-6)
-    np.testing.assert_allclose(np.asarray(found.ended(built)(x)), expected, atol=1e-6)
-    assert found.ending == ("logits" if ending == "logits" else "softmax")
+    np.testing.assert_allclose(np.asarray(actual.ended(built)(x)), expected, atol=1e-6)
+    assert actual.ending == ("logits" if ending == "logits" else "softmax")
 
 
 def test_one_sigmoid_unit_is_trained_as_two_classes_and_saved_as_one(tmp_path):
@@ -95,13 +95,13 @@ def test_one_sigmoid_unit_is_trained_as_two_classes_and_saved_as_one(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(8, "relu"), layers.Dense(1, activation="sigmoid")])
     model.save(tmp_path / "m.keras")
     dataset = data.load(str(tmp_path / "two.npz"))
-    found = network.survey(tmp_path / "m.keras", dataset, weights="keep")
-    built = found.build(dataset, found.own, seed=0)
+    actual = network.survey(tmp_path / "m.keras", dataset, weights="keep")
+    built = actual.build(dataset, actual.own, seed=0)
     rows = dataset.test.x
     p = np.asarray(keras.ops.softmax(built(rows)))[:, 1]
     scaled = (rows - dataset.train.x.mean(axis=0)) / dataset.train.x.std(axis=0)  # a table is scaled in front
     np.testing.assert_allclose(p, np.asarray(model(scaled))[:, 0], atol=1e-5)
-    ended = np.asarray(found.ended(built)(rows))
+    ended = np.asarray(actual.ended(built)(rows))
     assert ended.shape == (len(rows), 1)
     np.testing.assert_allclose(ended[:, 0], p, atol=1e-6)
 
@@ -112,8 +112,8 @@ def test_probabilities_of_other_code_are_recognised_by_their_values(digits, tmp_
     y = layers.Average()([layers.Dense(10, "softmax")(h), layers.Dense(10, "softmax")(h)])
     model = keras.Model(x, y)
     model.save(tmp_path / "m.keras")
-    found = network.survey(tmp_path / "m.keras", digits, weights="keep")
-    built = found.build(digits, found.own, seed=0)
+    actual = network.survey(tmp_path / "m.keras", digits, weights="keep")
+    built = actual.build(digits, actual.own, seed=0)
     images = digits.test.x[:10].astype("float32")
     np.testing.assert_allclose(np.asarray(keras.ops.softmax(built(images))), np.asarray(model(images)), atol=1e-6)
 
@@ -136,22 +136,22 @@ def test_the_seed_decides_all_masks_also_those_at_no_site(digits, tmp_path):
     h = layers.Dense(16, "relu")(layers.Flatten()(layers.Rescaling(1 / 255)(x)))
     h = layers.GaussianNoise(0.5)(layers.Dropout(0.5)(h))
     keras.Model(x, layers.Dense(10)(h)).save(tmp_path / "m.keras")
-    found = network.survey(tmp_path / "m.keras", digits)
+    actual = network.survey(tmp_path / "m.keras", digits)
     images = digits.test.x[:8].astype("float32")
-    drawn = [np.asarray(found.build(digits, found.own, seed)(images, training=True)) for seed in (1, 1, 2)]
+    drawn = [np.asarray(actual.build(digits, actual.own, seed)(images, training=True)) for seed in (1, 1, 2)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
 
 
 def test_placements_of_a_model_are_own_none_and_everywhere(file, digits):
-    found = network.survey(file, digits)
-    assert list(found.sites) == ["input", "conv", "features", "hidden"]
-    assert str(found.named("own")) == "hidden=0.4" == str(found.named("default"))
-    assert found.named("none").sites == {}
-    assert set(found.named("everywhere").sites) == set(found.sites)
-    assert network.Network.from_json(json.loads(json.dumps(found.to_json()))) == found
+    actual = network.survey(file, digits)
+    assert list(actual.sites) == ["input", "conv", "features", "hidden"]
+    assert str(actual.named("own")) == "hidden=0.4" == str(actual.named("default"))
+    assert actual.named("none").sites == {}
+    assert set(actual.named("everywhere").sites) == set(actual.sites)
+    assert network.Network.from_json(json.loads(json.dumps(actual.to_json()))) == actual
     with pytest.raises(BadInput, match="placement must be one of own, none"):
-        found.named("paper2014")
+        actual.named("paper2014")
 
 
 # === What is refused before training ===
@@ -224,17 +224,19 @@ def test_settings_are_refused_and_so_is_a_model_object(file, tmp_path):
 
 def test_a_new_head_fits_the_classes_and_the_input_range_the_pixels(digits, tmp_path):
     path = wrong(tmp_path / "seven.keras", lambda: sequential(classes=7))
-    found = network.survey(path, digits, weights="keep", replace_head=True)
-    built = found.build(digits, found.own, 0)
+    actual = network.survey(path, digits, weights="keep", replace_head=True)
+    built = actual.build(digits, actual.own, 0)
     assert built.output_shape == (None, 10)
     before = weights(keras.models.load_model(path))
     for one, other in zip(weights(built)[:-2], before[:-2], strict=True):
         np.testing.assert_array_equal(one, other)
     raw = wrong(tmp_path / "raw.keras", unscaled)
     model = keras.models.load_model(raw)
-    found = network.survey(raw, digits, weights="keep", input_range="0:1")
+    actual = network.survey(raw, digits, weights="keep", input_range="0:1")
     x = digits.test.x[:5].astype("float32")
-    np.testing.assert_allclose(np.asarray(found.build(digits, found.own, 0)(x)), np.asarray(model(x / 255)), atol=1e-5)
+    np.testing.assert_allclose(
+        np.asarray(actual.build(digits, actual.own, 0)(x)), np.asarray(model(x / 255)), atol=1e-5
+    )
 
 
 # === Commands ===

@@ -101,8 +101,8 @@ def test_samples_are_those_of_the_whole_graph_bit_for_bit(tmp_path, name):
     data = proto({**GRAPHS, **NOTHING}[name])
     artefact = load.load(fake.write(tmp_path / "a", {"mc.onnx": data}), "onnx")
     for x in (fake.IMAGES, fake.IMAGES[:2]):
-        found = artefact.predict(x, "mc", samples=4, seed=2).logits
-        np.testing.assert_array_equal(found, plain(data, x, load.sample_seeds(2, 4, 0)))
+        actual = artefact.predict(x, "mc", samples=4, seed=2).logits
+        np.testing.assert_array_equal(actual, plain(data, x, load.sample_seeds(2, 4, 0)))
 
 
 @pytest.mark.parametrize("name", GRAPHS)

@@ -158,8 +158,8 @@ def test_what_is_skipped_is_counted_and_said(tmp_path, capsys):
     (cats / ".hidden.png").write_bytes(b"")
     (tmp_path / "train" / "list.csv").write_text("")
     lines = "\n".join(data.summary({**data.describe(data.load(name)), "dataset": name}))
-    for told in ("3 .json files", "1 .txt files", "1 names", "1 files outside"):
-        assert f"skipped {told}" in lines
+    for skipped in ("3 .json files", "1 .txt files", "1 names", "1 files outside"):
+        assert f"skipped {skipped}" in lines
     assert "21 training, 3 validation and 24 test examples" in lines
     assert "hidden" not in lines
 

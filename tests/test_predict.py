@@ -35,14 +35,14 @@ def artefact(request, folder):
 
 
 def test_inference_is_the_model_and_its_softmax(artefact):
-    found = artefact.predict(X)
-    np.testing.assert_allclose(found.logits, fake.expected(X), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(found.probabilities, softmax(found.logits.astype(float), axis=1))
-    np.testing.assert_allclose(found.entropy, stats.entropy(found.probabilities, axis=1))
-    assert (found.classes == found.probabilities.argmax(axis=1)).all()
-    assert not found.std.any()
-    assert not found.mutual_information.any()
-    assert (found.labels, found.mode, found.runtime, found.seed) == (
+    actual = artefact.predict(X)
+    np.testing.assert_allclose(actual.logits, fake.expected(X), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(actual.probabilities, softmax(actual.logits.astype(float), axis=1))
+    np.testing.assert_allclose(actual.entropy, stats.entropy(actual.probabilities, axis=1))
+    assert (actual.classes == actual.probabilities.argmax(axis=1)).all()
+    assert not actual.std.any()
+    assert not actual.mutual_information.any()
+    assert (actual.labels, actual.mode, actual.runtime, actual.seed) == (
         tuple(fake.LABELS),
         "inference",
         artefact.runtime,
@@ -51,22 +51,22 @@ def test_inference_is_the_model_and_its_softmax(artefact):
 
 
 def test_mc_averages_the_samples_that_its_seeds_draw(artefact):
-    found = artefact.predict(X, mode="mc", samples=4, seed=7)
+    actual = artefact.predict(X, mode="mc", samples=4, seed=7)
     seeds = sample_seeds(7, 4, 0)
-    np.testing.assert_allclose(found.logits, [fake.expected(X, seed) for seed in seeds], rtol=1e-4, atol=1e-4)
-    p = softmax(found.logits.astype(float), axis=-1)
-    np.testing.assert_allclose(found.probabilities, p.mean(axis=0))
-    np.testing.assert_allclose(found.std, p.std(axis=0), atol=1e-12)
-    np.testing.assert_allclose(found.entropy, stats.entropy(p.mean(axis=0), axis=1))
-    gap = found.entropy - stats.entropy(p, axis=2).mean(axis=0)
-    np.testing.assert_allclose(found.mutual_information, gap, atol=1e-12)
-    assert found.seed == 7
-    assert (found.mutual_information > 0).all()
+    np.testing.assert_allclose(actual.logits, [fake.expected(X, seed) for seed in seeds], rtol=1e-4, atol=1e-4)
+    p = softmax(actual.logits.astype(float), axis=-1)
+    np.testing.assert_allclose(actual.probabilities, p.mean(axis=0))
+    np.testing.assert_allclose(actual.std, p.std(axis=0), atol=1e-12)
+    np.testing.assert_allclose(actual.entropy, stats.entropy(p.mean(axis=0), axis=1))
+    gap = actual.entropy - stats.entropy(p, axis=2).mean(axis=0)
+    np.testing.assert_allclose(actual.mutual_information, gap, atol=1e-12)
+    assert actual.seed == 7
+    assert (actual.mutual_information > 0).all()
 
 
 def test_the_first_sample_is_one_pass_with_the_seed(artefact):
-    found = artefact.predict(X, mode="mc", samples=3, seed=-5)
-    np.testing.assert_array_equal(found.logits[0], artefact.logits(X, mode="mc", seed=-5))
+    actual = artefact.predict(X, mode="mc", samples=3, seed=-5)
+    np.testing.assert_array_equal(actual.logits[0], artefact.logits(X, mode="mc", seed=-5))
 
 
 def test_seeds_differ_by_sample_and_chunk():
@@ -80,9 +80,9 @@ def test_seeds_differ_by_sample_and_chunk():
 def test_chunks_change_nothing_in_inference_and_are_fixed_in_mc(artefact):
     whole = artefact.predict(X)
     np.testing.assert_allclose(artefact.predict(X, batch_size=3).logits, whole.logits, rtol=1e-5, atol=1e-6)
-    found = artefact.predict(X, mode="mc", samples=2, seed=1, batch_size=3)
-    assert found.logits.shape == (2, 7, 3)
-    np.testing.assert_array_equal(found.logits[1, 3:6], artefact.logits(X[3:6], "mc", sample_seeds(1, 2, 1)[1]))
+    actual = artefact.predict(X, mode="mc", samples=2, seed=1, batch_size=3)
+    assert actual.logits.shape == (2, 7, 3)
+    np.testing.assert_array_equal(actual.logits[1, 3:6], artefact.logits(X[3:6], "mc", sample_seeds(1, 2, 1)[1]))
 
 
 def test_a_seed_gives_the_same_again_and_none_draws_anew(artefact):
@@ -98,8 +98,8 @@ def test_strided_arrays_and_calls_from_several_threads_give_the_same(artefact):
     np.testing.assert_array_equal(artefact.predict(np.asfortranarray(X[::2]), "mc", 2, 1).logits, wanted)
     sizes = [1, 2, 4, 7] * 8
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda n: artefact.predict(X[:n]).logits, sizes))
-    for n, logits in zip(sizes, found, strict=True):
+        actual = list(pool.map(lambda n: artefact.predict(X[:n]).logits, sizes))
+    for n, logits in zip(sizes, actual, strict=True):
         np.testing.assert_allclose(logits, fake.expected(X[:n]), rtol=1e-5, atol=1e-5)
 
 
@@ -188,8 +188,8 @@ def test_texts_are_predicted_from_their_words(tmp_path):
     formats = {"onnx": {"inference": "model.onnx"}}
     folder = fake.write(tmp_path / "a", fake.text_files(), vocabulary=True, formats=formats, modes=["inference"])
     artefact = zoo.load(folder)
-    found = artefact.predict(["Good, GOOD film!", "", "bad"])
-    np.testing.assert_array_equal(found.logits, [[2, 0, 1], [0, 0, 0], [0, 1, 0]])
+    actual = artefact.predict(["Good, GOOD film!", "", "bad"])
+    np.testing.assert_array_equal(actual.logits, [[2, 0, 1], [0, 0, 0], [0, 1, 0]])
     np.testing.assert_array_equal(artefact.predict("bad").logits, [[0, 1, 0]])
 
 
@@ -207,9 +207,9 @@ print(sorted({{"tensorflow", "keras", "scipy", "sklearn", "tensorflow_datasets"}
 def test_the_command_prints_json(folder, tmp_path, capsys):
     np.save(tmp_path / "x.npy", X[:2])
     main(["predict", str(folder), str(tmp_path / "x.npy"), "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"predictions", "mode", "runtime"}
-    row, wanted = found["predictions"][1], zoo.load(folder).predict(X[:2])
+    actual = json.loads(capsys.readouterr().out)
+    assert set(actual) == {"predictions", "mode", "runtime"}
+    row, wanted = actual["predictions"][1], zoo.load(folder).predict(X[:2])
     assert set(row) == {"input", "class", "label", "index", "probability", "probabilities", "std", "entropy"}
     assert row["input"].endswith("x.npy[1]")
     assert row["class"] == row["label"] == fake.LABELS[row["index"]]
@@ -220,9 +220,9 @@ def test_the_command_prints_json(folder, tmp_path, capsys):
 def test_the_command_draws_fifty_samples_unless_told(folder, tmp_path, capsys):
     np.save(tmp_path / "x.npy", X[:1])
     main(["predict", str(folder), str(tmp_path / "x.npy"), "--mode", "mc", "--seed", "-4", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert (found["samples"], found["seed"], found["mode"]) == (50, -4, "mc")
-    assert found["predictions"][0]["mutual_information"] > 0
+    actual = json.loads(capsys.readouterr().out)
+    assert (actual["samples"], actual["seed"], actual["mode"]) == (50, -4, "mc")
+    assert actual["predictions"][0]["mutual_information"] > 0
     main(["predict", str(folder), str(tmp_path / "x.npy"), "--mode", "mc", "--seed", "-4", "--samples", "2"])
     head, row, *_, last = capsys.readouterr().out.strip().split("\n")
     assert head.split() == ["input", "class", "probability", "spread", "entropy", "mutual", "information"]

@@ -178,11 +178,11 @@ def test_only_the_three_files_are_left_behind(written):
 
 
 def test_the_page_needs_nothing_from_elsewhere(written):
-    folder, _, found = written
-    for _, attributes in found.tags:
+    folder, _, actual = written
+    for _, attributes in actual.tags:
         for name in ("src", "srcset", "href"):
             assert attributes.get(name, "data:").startswith("data:")
-    assert not found.all("script")
+    assert not actual.all("script")
     assert not re.search(r"url\(|@import", (folder / "report.html").read_text())
 
 
@@ -228,14 +228,14 @@ def test_names_and_messages_cannot_become_markup(tmp_path):
     meta = dict.fromkeys(("dataset", "command", "note", "about", "machine"), evil)
     meta["versions"] = {evil: evil}
     meta["failed"] = [{"arm": evil, "seed": evil, "message": evil}]
-    found = page(tmp_path, meta)
-    assert not found.all("script")
-    assert found.text.count(evil) > 5
+    actual = page(tmp_path, meta)
+    assert not actual.all("script")
+    assert actual.text.count(evil) > 5
 
 
 def test_tables_scroll_inside_their_box(written):
-    found = written[2]
-    assert len(found.all("table")) == sum("scroll" in tag.get("class", "") for tag in found.all("div"))
+    actual = written[2]
+    assert len(actual.all("table")) == sum("scroll" in tag.get("class", "") for tag in actual.all("div"))
 
 
 def test_below_five_seeds_there_are_dots_and_one_sentence_and_no_intervals(tmp_path):
@@ -278,9 +278,9 @@ def test_the_recipe_is_a_table_without_words_of_python(tmp_path):
 
 @pytest.mark.parametrize("runs", [{"seeds": 1, "epochs": 1}, {"arms": ("none",)}, {"seeds": 0}])
 def test_few_runs_still_make_a_page(tmp_path, runs):
-    found = page(write_runs(tmp_path, **runs))
-    assert found.all("h1")
-    assert not re.search(r"\b(nan|None|null)\b", found.text)
+    actual = page(write_runs(tmp_path, **runs))
+    assert actual.all("h1")
+    assert not re.search(r"\b(nan|None|null)\b", actual.text)
 
 
 def test_without_curves_no_picture_of_an_earlier_time_stays(tmp_path):

@@ -48,11 +48,11 @@ def test_every_artefact_predicts_calibrated_probabilities_and_sets_in_each_mode(
     artefact, x = zoo.load(folder), probe.read(folder)["x"]
     for mode in {"inference", "mc"} & set(artefact.modes):
         options = {"mode": mode, "samples": 2, "seed": 1} if mode == "mc" else {}
-        found = artefact.predict(x, **options, calibrated=True, coverage=0.9)
+        actual = artefact.predict(x, **options, calibrated=True, coverage=0.9)
         plain = artefact.predict(x, **options)
-        np.testing.assert_array_equal(found.classes, plain.classes)
-        assert found.temperature != 1
-        assert found.sets.any()
+        np.testing.assert_array_equal(actual.classes, plain.classes)
+        assert actual.temperature != 1
+        assert actual.sets.any()
         fitted = artefact.card["calibration"]["modes"][mode]
         assert fitted["loss_scaled"] <= fitted["loss"] + 0.02
 

@@ -52,8 +52,8 @@ def test_an_average_of_sigmoids_is_a_probability_of_class_1():
     model = classifier(lambda a, b: layers.Average()([ops.sigmoid(a), layers.Activation("sigmoid")(b)]), units=1)
     y = np.arange(40) % 2
     p = np.asarray(model(X), np.float64)[:, 0]
-    found = compare_modes(model, X, y, samples=2)["modes"]["inference"]["loss"]
-    assert found == pytest.approx(-np.log(np.where(y == 1, p, 1 - p)).mean(), rel=1e-4)
+    actual = compare_modes(model, X, y, samples=2)["modes"]["inference"]["loss"]
+    assert actual == pytest.approx(-np.log(np.where(y == 1, p, 1 - p)).mean(), rel=1e-4)
 
 
 AMBIGUOUS = {

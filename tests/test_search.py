@@ -40,14 +40,14 @@ def column(out, name):
 
 
 def test_a_grid_runs_every_combination_once_and_leaves_the_promised_files(searched):
-    out, found = searched
+    out, actual = searched
     assert {"results.csv", "rate.png", "best.json", "summary.json", "journal.jsonl"} <= {p.name for p in out.iterdir()}
     promised = ["trial", "execution", "seed", "rate_hidden", "val_error_best", "val_error_last", "status"]
     rows = read_csv(out / "results.csv")
     assert list(rows[0])[: len(promised)] == promised
     assert [(row["rate_hidden"], row["execution"]) for row in rows] == [(r, e) for r in (0, 0.4, 0.8) for e in (0, 1)]
     assert {row["seed"] for row in rows} == {1000, 1001}
-    assert (found["trials"], found["combinations"]) == (3, 3)
+    assert (actual["trials"], actual["combinations"]) == (3, 3)
     shown = {path.parent.name for path in out.glob("logs/**/*tfevents*")}
     assert shown == {"logs", *(path.name for path in (out / "trials").iterdir())}
 
@@ -72,7 +72,7 @@ def test_a_tuned_recipe_field_reaches_the_run_and_its_retraining(tmp_path):
 
 
 def test_the_figures_are_those_of_the_runs(searched):
-    out, found = searched
+    out, actual = searched
     for row in read_csv(out / "results.csv"):
         trial = row["trial"] if row["trial"] == "control" else f"{row['trial']:04d}"
         history = read_csv(out / "trials" / trial / f"execution-{row['execution']}" / "history.csv")
@@ -81,18 +81,18 @@ def test_the_figures_are_those_of_the_runs(searched):
     means = {}
     for row in read_csv(out / "results.csv"):
         means.setdefault(row["rate_hidden"], []).append(row["val_error"])
-    assert found["winner"]["val_error"] == pytest.approx(min(np.mean(v) for v in means.values()))
-    assert found["winner"]["val_error"] <= np.median([np.mean(v) for v in means.values()])
+    assert actual["winner"]["val_error"] == pytest.approx(min(np.mean(v) for v in means.values()))
+    assert actual["winner"]["val_error"] <= np.median([np.mean(v) for v in means.values()])
 
 
 def test_the_winner_trains_and_exports_as_it_is(searched, tmp_path):
     from zoo.artefacts.export import export
 
-    out, found = searched
+    out, actual = searched
     result = trainers.train(placement=str(out / "best.json"), out=tmp_path / "run", quiet=True, **SMALL)
     config = json.loads((Path(result["folder"]) / "config.json").read_text())
     assert config["placement"] == json.loads((out / "best.json").read_text())
-    assert (export(found["winner"]["run"], out=tmp_path, formats="keras", name="winner") / "model.keras").exists()
+    assert (export(actual["winner"]["run"], out=tmp_path, formats="keras", name="winner") / "model.keras").exists()
 
 
 def test_the_picture_has_a_size_that_people_can_read(searched):
@@ -105,33 +105,35 @@ def test_a_finished_search_says_so_and_can_be_retrained(searched, capsys):
     out, before = searched
     (out / "best.json").unlink()
     runs = {p: p.stat().st_mtime_ns for p in out.rglob("model.keras")}
-    found = search(out=out, resume=True, retrain=2, workers=1)
+    actual = search(out=out, resume=True, retrain=2, workers=1)
     assert "the search is finished already" in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in out.glob("trials/**/model.keras")} == runs
-    assert found["winner"] == before["winner"]
-    other = "best_rate" if found["winner"]["trial"] == "control" else "winner"
+    assert actual["winner"] == before["winner"]
+    other = "best_rate" if actual["winner"]["trial"] == "control" else "winner"
     assert {row["arm"] for row in read_csv(out / "retrain.csv")} == {"none", other}
-    assert "dropout" in found["retrain"]["verdict"]
+    assert "dropout" in actual["retrain"]["verdict"]
 
 
 def test_a_winner_is_compared_with_none_on_the_test_part_paired_by_seed(tmp_path):
     request = Request.make(**{k: v for k, v in GRID.items() if k != "threads"})
     winner = {"trial": "0001", "values": {"rate_hidden": 0.4}}
     control = {"trial": "control", "values": {"rate_hidden": 0}}
-    found = retrain(tmp_path, request.space, request.base, winner, control, winner, 2, workers=1, quiet=True)
+    actual = retrain(tmp_path, request.space, request.base, winner, control, winner, 2, workers=1, quiet=True)
     rows = read_csv(tmp_path / "retrain.csv")
     assert [(row["arm"], row["seed"]) for row in rows] == [("none", 0), ("winner", 0), ("none", 1), ("winner", 1)]
     assert {row["placement"] for row in rows} == {"", "hidden=0.4"}
     errors = {(row["arm"], row["seed"]): row["test_error"] for row in rows}
     differences = [errors["winner", seed] - errors["none", seed] for seed in (0, 1)]
-    assert found["pairs"][0]["difference"] == pytest.approx(np.mean(differences), abs=1e-4)
-    assert "winner" in found["verdict"]
+    assert actual["pairs"][0]["difference"] == pytest.approx(np.mean(differences), abs=1e-4)
+    assert "winner" in actual["verdict"]
     # Where the control has won, the best that drops something is its rival.
-    found = retrain(tmp_path / "again", request.space, request.base, control, control, winner, 2, workers=1, quiet=True)
-    assert found["pairs"][0]["b"] == "best_rate"
-    assert found["verdict"].endswith("no rate was better than no dropout")
-    found = retrain(tmp_path, request.space, request.base, control, control, None, 2)
-    assert found["verdict"].startswith("leave dropout out here")
+    actual = retrain(
+        tmp_path / "again", request.space, request.base, control, control, winner, 2, workers=1, quiet=True
+    )
+    assert actual["pairs"][0]["b"] == "best_rate"
+    assert actual["verdict"].endswith("no rate was better than no dropout")
+    actual = retrain(tmp_path, request.space, request.base, control, control, None, 2)
+    assert actual["verdict"].startswith("leave dropout out here")
 
 
 # === The control and the recipe ===
@@ -177,7 +179,7 @@ def test_winner_and_control_are_retrained_each_with_its_own_recipe(tuned):
     out, result = tuned
     request = Request.from_json(json.loads((out / "search.json").read_text()))
     slow = {"trial": "0009", "values": {"rate_hidden": 0.0, "learning_rate": 0.001}}
-    found = retrain(
+    actual = retrain(
         out, request.space, request.base, result["winner"], slow, result["winner"], 2, workers=1, quiet=True
     )
     plans = json.loads(next(out.glob("retrain-*/compare.json")).read_text())["plans"]
@@ -186,7 +188,7 @@ def test_winner_and_control_are_retrained_each_with_its_own_recipe(tuned):
         "mlp/winner": 0.01,
     }
     assert plans["mlp/none"]["placement"]["sites"] == {}
-    assert found["verdict"].endswith("each arm has the recipe of its own best trial")
+    assert actual["verdict"].endswith("each arm has the recipe of its own best trial")
 
 
 def test_a_width_that_was_tuned_is_kept_too(tmp_path):
@@ -294,11 +296,11 @@ def attempts(monkeypatch, wrong):
 def test_trials_without_a_finite_figure_fail_and_the_search_goes_on(tmp_path, monkeypatch):
     nan, inf = ({"metrics": {"val_error": value}} for value in (float("nan"), float("inf")))
     attempts(monkeypatch, {0: lambda m: {"metrics": m | nan["metrics"]}, 1: lambda m: {"metrics": m | inf["metrics"]}})
-    found = search(out=tmp_path / "out", quiet=True, **GRID)
+    actual = search(out=tmp_path / "out", quiet=True, **GRID)
     assert column(tmp_path / "out", "status") == ["failed", "failed", "completed"]
-    assert [failure["message"] for failure in found["failed"]] == ["val_error became nan", "val_error became inf"]
-    assert found["winner"]["values"] == {"rate_hidden": 0.8}
-    assert found["control"] is None
+    assert [failure["message"] for failure in actual["failed"]] == ["val_error became nan", "val_error became inf"]
+    assert actual["winner"]["values"] == {"rate_hidden": 0.8}
+    assert actual["control"] is None
 
 
 def test_three_failures_of_one_cause_stop_the_search_and_what_was_found_is_kept(tmp_path, monkeypatch):
@@ -308,16 +310,16 @@ def test_three_failures_of_one_cause_stop_the_search_and_what_was_found_is_kept(
         search(out=tmp_path / "out", quiet=True, **options)
     assert column(tmp_path / "out", "status") == ["completed", "failed", "failed", "failed"]
     monkeypatch.undo()
-    found = search(out=tmp_path / "out", resume=True, quiet=True)
-    assert (found["trials"], len(found["failed"])) == (5, 3)
+    actual = search(out=tmp_path / "out", resume=True, quiet=True)
+    assert (actual["trials"], len(actual["failed"])) == (5, 3)
 
 
 def test_a_run_that_diverges_is_a_failed_trial(tmp_path):
     tune = ["hidden=0/0.5", "learning_rate=0.001/1e30"]
-    found = search(out=tmp_path / "out", quiet=True, **{**GRID, "tune": tune, "optimizer": "sgd"})
-    assert 1 <= len(found["failed"]) <= 2
-    assert all("loss became" in failure["message"] for failure in found["failed"])
-    assert found["winner"]["values"]["learning_rate"] == 0.001
+    actual = search(out=tmp_path / "out", quiet=True, **{**GRID, "tune": tune, "optimizer": "sgd"})
+    assert 1 <= len(actual["failed"]) <= 2
+    assert all("loss became" in failure["message"] for failure in actual["failed"])
+    assert actual["winner"]["values"]["learning_rate"] == 0.001
 
 
 # === Resuming ===
@@ -345,12 +347,12 @@ def test_a_killed_search_goes_on_and_every_combination_is_run_once(searched, tmp
         wait_for((out / "trials" / trial / f"execution-{execution}" / "config.json").exists, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    found = search(out=out, resume=True, quiet=True, threads=1)
+    actual = search(out=out, resume=True, quiet=True, threads=1)
     rows, straight = read_csv(out / "results.csv"), read_csv(searched[0] / "results.csv")
     assert [(r["trial"], r["execution"], r["seed"]) for r in rows] == [
         (r["trial"], r["execution"], r["seed"]) for r in straight
     ]
-    assert found["trials"] == 3
+    assert actual["trials"] == 3
 
 
 def test_another_search_in_the_same_folder_is_refused_with_what_differs(searched):
@@ -386,7 +388,7 @@ def test_more_trials_may_be_asked_for_and_none_beyond_the_combinations(tmp_path)
 
 def test_hyperband_goes_on_with_the_runs_that_it_paused(tmp_path):
     options = {**SMALL, "tune": ["hidden=0:0.8:0.1"], "epochs": 4}
-    found = search(out=tmp_path / "out", tuner="hyperband", max_trials=9, quiet=True, **options)
+    actual = search(out=tmp_path / "out", tuner="hyperband", max_trials=9, quiet=True, **options)
     events = [json.loads(line) for line in (tmp_path / "out" / "journal.jsonl").read_text().splitlines()]
     after = {e["trial"]: e["values"]["tuner/trial_id"] for e in events if e.get("values", {}).get("tuner/trial_id")}
     assert after
@@ -394,7 +396,7 @@ def test_hyperband_goes_on_with_the_runs_that_it_paused(tmp_path):
     rows = [read_csv(tmp_path / "out" / "trials" / t / "execution-0" / "history.csv") for t in (before, trial)]
     assert rows[1][: len(rows[0])] == rows[0]
     assert len(rows[1]) > len(rows[0])
-    assert found["winner"]["trial"] in {e["trial"] for e in events if e["event"] == "end"}
+    assert actual["winner"]["trial"] in {e["trial"] for e in events if e["event"] == "end"}
 
 
 # === The command ===

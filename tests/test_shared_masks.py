@@ -68,25 +68,25 @@ def test_every_runtime_gives_the_same_samples_for_any_batch_size_and_order(artef
     expected = None
     for runtime in RUNTIMES:
         artefact = zoo.load(artefacts[model], runtime)
-        found = artefact.predict(x, "mc", 3, seed=7, masks="shared").logits
-        expected = found if expected is None else expected
-        close(found, expected, 1e-4)
+        actual = artefact.predict(x, "mc", 3, seed=7, masks="shared").logits
+        expected = actual if expected is None else expected
+        close(actual, expected, 1e-4)
         again = artefact.predict(x[::-1], "mc", 3, seed=7, batch_size=2, masks="shared").logits
-        close(again[:, ::-1], found)
+        close(again[:, ::-1], actual)
         per_example = artefact.predict(x, "mc", 3, seed=7).logits
-        close(per_example[0, 0], found[0, 0])  # the mask of the first example
-        assert not np.allclose(per_example[0, 1:], found[0, 1:], atol=1e-3)
+        close(per_example[0, 0], actual[0, 0])  # the mask of the first example
+        assert not np.allclose(per_example[0, 1:], actual[0, 1:], atol=1e-3)
 
 
 @pytest.mark.parametrize("model", SHELF_MODELS)
 def test_onnx_draws_the_masks_once_and_applies_them_to_all_examples(artefacts, model, monkeypatch):
     x = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1)).astype("uint8")
     artefact = zoo.load(artefacts[model], "onnx")
-    found = artefact.predict(x, "mc", 3, seed=-7, masks="shared").logits
+    actual = artefact.predict(x, "mc", 3, seed=-7, masks="shared").logits
     assert artefact._open["onnx"]._shared
     monkeypatch.setattr(onnx_split, "_REPEATING", ())  # as for an operator that cannot repeat a mask
     apart = zoo.load(artefacts[model], "onnx")
-    close(apart.predict(x, "mc", 3, seed=-7, masks="shared").logits, found)
+    close(apart.predict(x, "mc", 3, seed=-7, masks="shared").logits, actual)
     assert apart._open["onnx"]._shared is False
 
 

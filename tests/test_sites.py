@@ -55,10 +55,10 @@ def scrambled(model, seed=0):
 
 
 def by_site(rows):
-    found = {}
+    actual = {}
     for row in rows:  # Keras numbers operations over the whole process
-        found.setdefault(row.site, []).append(re.sub(r"^(multiply|get_item)_\d+$", r"\1", row.after))
-    return found
+        actual.setdefault(row.site, []).append(re.sub(r"^(multiply|get_item)_\d+$", r"\1", row.after))
+    return actual
 
 
 def makers(model):
@@ -89,8 +89,8 @@ def test_12_our_own_networks_have_exactly_the_declared_sites_whatever_their_laye
     layers_by_name = {step.name: step.operation for step in keras_graph.Graph(model).steps}
     for row in rows:
         operation = layers_by_name[row.after]
-        found = names[row.after] if isinstance(operation, keras.Layer) else type(operation).__name__
-        assert found == expected[row.site, row.occurrence], (row.site, row.occurrence)
+        actual = names[row.after] if isinstance(operation, keras.Layer) else type(operation).__name__
+        assert actual == expected[row.site, row.occurrence], (row.site, row.occurrence)
 
 
 @own

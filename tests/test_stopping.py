@@ -51,17 +51,17 @@ NOISES = {
 def test_equal_trials_are_stopped_no_more_often_than_stated(noise, executions):
     """Although each is compared with the luckiest of those before it, and more than once."""
     rng, searches, trials = np.random.default_rng(3), 40, 20
-    found = [simulated(rng, [0] * trials, executions, *NOISES[noise]) for _ in range(searches)]
+    actual = [simulated(rng, [0] * trials, executions, *NOISES[noise]) for _ in range(searches)]
     count = searches * (trials - 1)
-    share = sum(at is not None for stopped in found for at in stopped) / count
+    share = sum(at is not None for stopped in actual for at in stopped) / count
     assert share <= RATE + 3 * np.sqrt(RATE * (1 - RATE) / count)
 
 
 @pytest.mark.parametrize("executions", [3, 5])
 def test_much_worse_trials_are_stopped_nearly_always_and_early(executions):
     rng = np.random.default_rng(4)
-    found = [simulated(rng, [0] * 4 + [5] * 8, executions, *NOISES["a fine scale"])[4:] for _ in range(20)]
-    at = np.array(found, float)
+    actual = [simulated(rng, [0] * 4 + [5] * 8, executions, *NOISES["a fine scale"])[4:] for _ in range(20)]
+    at = np.array(actual, float)
     assert np.isfinite(at).mean() > 0.95
     assert np.nanmean(at) < 2.2
 
@@ -127,38 +127,38 @@ def figures(val_error):
     return dict.fromkeys(study.FIGURES, 1.0) | {"val_error": val_error}
 
 
-def work(found, name="w"):
+def work(actual, name="w"):
     """Carries out the search as a worker does."""
-    while (trial := found.create_trial(name)).status == "RUNNING":
+    while (trial := actual.create_trial(name)).status == "RUNNING":
         for execution in range(EXECUTIONS):
             values = dict(trial.hyperparameters.values)
-            answer = found.update_trial(trial.trial_id, figures(error(values, execution)), step=execution)
+            answer = actual.update_trial(trial.trial_id, figures(error(values, execution)), step=execution)
             if answer.status == "STOPPED":
                 break
         else:
             trial.status = "COMPLETED"
-            found.end_trial(trial)
-    return found
+            actual.end_trial(trial)
+    return actual
 
 
-def ended(found):
-    return {trial.id: (trial.status, trial.message, trial.values, trial.executions) for trial in found.trials.values()}
+def ended(actual):
+    return {trial.id: (trial.status, trial.message, trial.values, trial.executions) for trial in actual.trials.values()}
 
 
 @pytest.mark.parametrize("tuner", ["random", "grid", "bayesian", "optuna:tpe", "optuna:cmaes"])
 def test_a_stopped_trial_is_told_to_the_tuner_and_is_never_the_best(tmp_path, tuner):
-    found = work(begun(tmp_path, tuner, limit=8 if tuner == "bayesian" else 12))  # its model takes a second
-    stopped = [trial for trial in found.trials.values() if trial.status == "STOPPED"]
+    actual = work(begun(tmp_path, tuner, limit=8 if tuner == "bayesian" else 12))  # its model takes a second
+    stopped = [trial for trial in actual.trials.values() if trial.status == "STOPPED"]
     assert stopped
-    best = found.completed()[0]
+    best = actual.completed()[0]
     for trial in stopped:
         assert 2 <= len(trial.executions) < EXECUTIONS
-        assert trial not in found.completed()
+        assert trial not in actual.completed()
         assert "points above" in trial.message
-        told = found._oracle.trials[trial.asked[0]]
-        assert (told.status, told.score) == ("COMPLETED", pytest.approx(trial.mean("val_error")))
+        messages = actual._oracle.trials[trial.asked[0]]
+        assert (messages.status, messages.score) == ("COMPLETED", pytest.approx(trial.mean("val_error")))
         assert trial.mean("val_error") > np.mean(best.errors[: len(trial.errors)])
-    assert all(len(trial.executions) == EXECUTIONS for trial in found.completed())
+    assert all(len(trial.executions) == EXECUTIONS for trial in actual.completed())
 
 
 @pytest.mark.parametrize("tuner", ["random", "optuna:tpe"])
@@ -181,29 +181,29 @@ def test_a_trial_is_compared_with_those_alone_that_were_complete_when_it_was_dra
     def finish(trial, val_error):
         for execution in range(EXECUTIONS):
             noise = 0.1 * (-1) ** (execution + len(trial.trial_id))
-            answer = found.update_trial(trial.trial_id, figures(val_error + noise), step=execution)
+            answer = actual.update_trial(trial.trial_id, figures(val_error + noise), step=execution)
         trial.status = "COMPLETED"
-        found.end_trial(trial)
+        actual.end_trial(trial)
         return answer.status
 
-    found = begun(tmp_path)
-    finish(found.create_trial("a"), 50.0)
-    slow, fast = found.create_trial("a"), found.create_trial("b")
+    actual = begun(tmp_path)
+    finish(actual.create_trial("a"), 50.0)
+    slow, fast = actual.create_trial("a"), actual.create_trial("b")
     finish(fast, 5.0)
-    late = found.create_trial("b")
+    late = actual.create_trial("b")
     assert finish(slow, 49.0) == "RUNNING"  # far worse than `fast`, which was not complete when it was drawn
     assert finish(late, 49.5) == "STOPPED"
-    assert found.trials[slow.trial_id].status == "COMPLETED"
-    assert found.completed()[0].id == fast.trial_id
+    assert actual.trials[slow.trial_id].status == "COMPLETED"
+    assert actual.completed()[0].id == fast.trial_id
 
 
 def test_a_worker_elsewhere_hears_that_its_trial_is_stopped(tmp_path):
-    found = begun(tmp_path)
-    with service.serving(found, "127.0.0.1:0", "a token") as port:
+    actual = begun(tmp_path)
+    with service.serving(actual, "127.0.0.1:0", "a token") as port:
         work(service._Client("127.0.0.1", port, "w", True, "a token"))
     alone = work(begun(tmp_path / "alone"))
-    assert [(t.id, t.status) for t in found.trials.values()] == [(t.id, t.status) for t in alone.trials.values()]
-    assert "STOPPED" in {trial.status for trial in found.trials.values()}
+    assert [(t.id, t.status) for t in actual.trials.values()] == [(t.id, t.status) for t in alone.trials.values()]
+    assert "STOPPED" in {trial.status for trial in actual.trials.values()}
 
 
 # === As users see it ===

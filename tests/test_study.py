@@ -33,21 +33,21 @@ def figures(val_error):
     return dict.fromkeys(study.FIGURES, 1.0) | {"val_error": val_error}
 
 
-def work(found, times=math.inf, worker="w", score=error):
+def work(actual, times=math.inf, worker="w", score=error):
     """Take and finish up to `times` trials; returns the values in the order in which they came."""
     taken = []
-    while len(taken) < times and (trial := found.create_trial(worker)).status == "RUNNING":
+    while len(taken) < times and (trial := actual.create_trial(worker)).status == "RUNNING":
         values = dict(trial.hyperparameters.values)
         taken.append((trial.trial_id, values))
-        finish(found, trial, score(values))
+        finish(actual, trial, score(values))
     return taken
 
 
-def finish(found, trial, val_error, status="COMPLETED", message=None):
+def finish(actual, trial, val_error, status="COMPLETED", message=None):
     if status == "COMPLETED":
-        found.update_trial(trial.trial_id, figures(val_error))
+        actual.update_trial(trial.trial_id, figures(val_error))
     trial.status, trial.message = status, message
-    found.end_trial(trial)
+    actual.end_trial(trial)
 
 
 @pytest.mark.parametrize("tuner", TUNERS)
@@ -80,8 +80,8 @@ def test_a_study_from_its_journal_goes_on_as_if_it_had_never_stopped(tmp_path, t
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_no_combination_is_trained_twice_and_all_of_a_small_space_are(tmp_path, tuner):
     tune = ["conv=0:0.2:0.1", "hidden=0/0.5"]
-    found = begun(tmp_path, tuner, limit=6 if tuner != "hyperband" else 10**9, tune=tune)
-    keys = [trial.key for trial in found.trials.values()] if work(found) else []
+    actual = begun(tmp_path, tuner, limit=6 if tuner != "hyperband" else 10**9, tune=tune)
+    keys = [trial.key for trial in actual.trials.values()] if work(actual) else []
     assert len(keys) == len(set(keys))
     assert {key for key, until in keys if until is None} <= {key for key, _ in keys}
     if tuner != "hyperband":
@@ -90,23 +90,23 @@ def test_no_combination_is_trained_twice_and_all_of_a_small_space_are(tmp_path, 
 
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_the_best_found_is_not_above_the_median(tmp_path, tuner):
-    found = begun(tmp_path, tuner, limit=20)
-    work(found)
-    scores = sorted(trial.score[0] for trial in found.completed())
+    actual = begun(tmp_path, tuner, limit=20)
+    work(actual)
+    scores = sorted(trial.score[0] for trial in actual.completed())
     assert scores[0] < scores[len(scores) // 2]
-    assert found.completed()[0].score[0] == scores[0]
+    assert actual.completed()[0].score[0] == scores[0]
 
 
 @pytest.mark.parametrize("tuner", TUNERS)
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_a_figure_that_is_no_number_is_a_failure_and_never_a_score(tmp_path, tuner, wrong):
-    found = begun(tmp_path, tuner)
-    trials = [trial for trial, _ in work(found, 2, score=lambda values: wrong)]
-    work(found)
-    assert [found.trials[trial].status for trial in trials] == ["FAILED", "FAILED"]
-    assert "val_error became" in found.trials[trials[0]].message
-    assert all(math.isfinite(trial.score[0]) for trial in found.completed())
-    scores = [trial.score for trial in found._oracle.trials.values() if trial.status == "COMPLETED"]
+    actual = begun(tmp_path, tuner)
+    trials = [trial for trial, _ in work(actual, 2, score=lambda values: wrong)]
+    work(actual)
+    assert [actual.trials[trial].status for trial in trials] == ["FAILED", "FAILED"]
+    assert "val_error became" in actual.trials[trials[0]].message
+    assert all(math.isfinite(trial.score[0]) for trial in actual.completed())
+    scores = [trial.score for trial in actual._oracle.trials.values() if trial.status == "COMPLETED"]
     assert scores
     assert all(math.isfinite(score) for score in scores)
 
@@ -132,40 +132,40 @@ def test_gp_without_torch_ends_with_one_message_that_says_what_to_install(tmp_pa
 
 
 def test_three_failures_of_one_cause_end_the_search_and_resuming_tries_the_others(tmp_path):
-    found = begun(tmp_path)
+    actual = begun(tmp_path)
     for step in (16, 32):
-        finish(found, found.create_trial("w"), 0, "FAILED", f"the loss became nan in step {step}")
-    finish(found, found.create_trial("w"), 0, "FAILED", "out of memory")
-    assert found.create_trial("w").status == "RUNNING"
-    finish(found, found.create_trial("w"), 0, "FAILED", "the loss became inf in step 3")
-    assert found.create_trial("w").status == "STOPPED"
-    assert found.cause == "the loss became inf in step 3"
+        finish(actual, actual.create_trial("w"), 0, "FAILED", f"the loss became nan in step {step}")
+    finish(actual, actual.create_trial("w"), 0, "FAILED", "out of memory")
+    assert actual.create_trial("w").status == "RUNNING"
+    finish(actual, actual.create_trial("w"), 0, "FAILED", "the loss became inf in step 3")
+    assert actual.create_trial("w").status == "STOPPED"
+    assert actual.cause == "the loss became inf in step 3"
     again = begun(tmp_path)
     assert again.cause is None
     assert len(work(again)) == 8
 
 
 def test_the_mean_over_executions_counts_and_a_missing_one_is_a_failure(tmp_path):
-    found = begun(tmp_path, executions=2)
-    trial = found.create_trial("w")
+    actual = begun(tmp_path, executions=2)
+    trial = actual.create_trial("w")
     for execution, val_error in enumerate((2.0, 4.0)):
-        found.update_trial(trial.trial_id, figures(val_error), step=execution)
-        found.update_trial(trial.trial_id, figures(99.0), step=execution)  # a report that came twice
+        actual.update_trial(trial.trial_id, figures(val_error), step=execution)
+        actual.update_trial(trial.trial_id, figures(99.0), step=execution)  # a report that came twice
     trial.status = "COMPLETED"
-    found.end_trial(trial)
-    assert found.trials[CONTROL].score[0] == 3
-    trial = found.create_trial("w")
-    finish(found, trial, 1.0)
-    assert found.trials[trial.trial_id].status == "FAILED"
+    actual.end_trial(trial)
+    assert actual.trials[CONTROL].score[0] == 3
+    trial = actual.create_trial("w")
+    finish(actual, trial, 1.0)
+    assert actual.trials[trial.trial_id].status == "FAILED"
 
 
 def test_a_worker_that_comes_back_gets_its_trial_and_one_that_is_silent_loses_it(tmp_path, monkeypatch):
-    found = begun(tmp_path)
-    first, second = found.create_trial("a"), found.create_trial("b")
+    actual = begun(tmp_path)
+    first, second = actual.create_trial("a"), actual.create_trial("b")
     assert first.trial_id != second.trial_id
-    assert found.create_trial("a").trial_id == first.trial_id
+    assert actual.create_trial("a").trial_id == first.trial_id
     monkeypatch.setattr(study, "LEASE_SECONDS", -1.0)
-    assert found.create_trial("c").trial_id == first.trial_id
+    assert actual.create_trial("c").trial_id == first.trial_id
 
 
 def test_a_chief_that_was_restarted_leaves_trials_to_their_workers(tmp_path):
@@ -180,11 +180,11 @@ def test_a_chief_that_was_restarted_leaves_trials_to_their_workers(tmp_path):
 
 
 def test_a_trial_that_kills_its_process_again_and_again_has_failed(tmp_path):
-    found = begun(tmp_path)
-    ids = [found.create_trial("a").trial_id for _ in range(study.ATTEMPTS + 1)]
+    actual = begun(tmp_path)
+    ids = [actual.create_trial("a").trial_id for _ in range(study.ATTEMPTS + 1)]
     assert ids[:-1] == [CONTROL] * study.ATTEMPTS
-    assert found.trials[CONTROL].status == "FAILED"
-    assert "was killed" in found.trials[CONTROL].message
+    assert actual.trials[CONTROL].status == "FAILED"
+    assert "was killed" in actual.trials[CONTROL].message
 
 
 def test_an_event_that_was_cut_off_by_a_kill_has_not_happened(tmp_path):
@@ -206,11 +206,11 @@ def test_a_journal_of_other_answers_is_refused(tmp_path):
 
 
 def test_hyperband_goes_on_with_the_better_half(tmp_path):
-    found = begun(tmp_path, "hyperband", limit=10**9)
-    work(found)
-    continued = [trial for trial in found.trials.values() if trial.after]
+    actual = begun(tmp_path, "hyperband", limit=10**9)
+    work(actual)
+    continued = [trial for trial in actual.trials.values() if trial.after]
     assert continued
     for trial in continued:
-        before = found.trials[trial.after]
+        before = actual.trials[trial.after]
         assert before.values == trial.values
         assert before.until < (trial.until or 9)

@@ -38,9 +38,9 @@ def test_the_thinned_network_is_the_sample(name):
     network = zoo.thinned(model, 7)
     assert not masks_of(network)
     digits = {"mixed_float16": 1e-2, "mixed_bfloat16": 5e-2}.get(name, 1e-5)
-    found = np.asarray(keras.ops.cast(network(x), "float32"))
-    np.testing.assert_allclose(found, sample(model, x, 7), rtol=digits, atol=digits)
-    assert not np.allclose(found, sample(model, x, 8), rtol=digits, atol=digits)
+    actual = np.asarray(keras.ops.cast(network(x), "float32"))
+    np.testing.assert_allclose(actual, sample(model, x, 7), rtol=digits, atol=digits)
+    assert not np.allclose(actual, sample(model, x, 8), rtol=digits, atol=digits)
     for before, after in zip(weights, model.weights, strict=True):
         np.testing.assert_array_equal(before, after.numpy())
 

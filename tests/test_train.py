@@ -156,8 +156,8 @@ def test_a_users_own_callback_is_driven(tmp_path):
 # === Which placement ===
 
 
-def chosen(**wish):
-    return str(choose_placement("cnn", catalogue.configure("cnn"), **wish))
+def chosen(**request):
+    return str(choose_placement("cnn", catalogue.configure("cnn"), **request))
 
 
 def test_which_placement_the_options_mean(tmp_path):

@@ -122,8 +122,8 @@ def test_foreign_images_become_grey_and_small_as_image_files_do(foreign, tmp_pat
 def test_arrays_are_brought_to_any_shape_as_their_files_are(channels, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 10, 6, channels)).astype("uint8")
     for shape in ((8, 8, 1), (5, 9, 3), (10, 6, channels)):
-        found = fitted(pixels, shape)
-        for image, given in zip(found, pixels, strict=True):
+        actual = fitted(pixels, shape)
+        for image, given in zip(actual, pixels, strict=True):
             Image.fromarray(given[..., 0] if channels == 1 else given).save(tmp_path / "a.png")
             np.testing.assert_array_equal(image, read_image(tmp_path / "a.png", shape))
     with pytest.raises(BadInput, match="1, 3 or 4 channels"):

@@ -32,19 +32,19 @@ def test_an_interval_that_holds_zero_or_does_not_exist_is_no_difference(low, hig
 
 
 def test_one_seed_is_not_called_a_difference():
-    found = {"a": "none", "b": "default", **paired.paired([3.0], [1.0])}
-    assert "1 seed: too few for an interval" in wording.sentence(found)
+    actual = {"a": "none", "b": "default", **paired.paired([3.0], [1.0])}
+    assert "1 seed: too few for an interval" in wording.sentence(actual)
 
 
 def test_identical_arms_are_said_to_be_the_same():
-    found = paired.paired([3.0, 4.0], [3.0, 4.0])
-    text = wording.sentence({"a": "none", "b": "default", **found})
+    actual = paired.paired([3.0, 4.0], [3.0, 4.0])
+    text = wording.sentence({"a": "none", "b": "default", **actual})
     assert text == "default and none have the same test error at each of 2 paired seeds"
 
 
 def test_no_common_seed_says_that_nothing_can_be_said():
-    found = {"a": "none", "b": "default", **paired.paired([], [])}
-    assert "no seed has a test error for both" in wording.sentence(found)
+    actual = {"a": "none", "b": "default", **paired.paired([], [])}
+    assert "no seed has a test error for both" in wording.sentence(actual)
 
 
 def test_the_loss_has_its_own_sentence_in_nats():

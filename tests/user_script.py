@@ -44,9 +44,9 @@ def train_and_compare(out: Path) -> list[str]:
     """Trains, compares and searches."""
     run = trainers.train(model="mlp", drop={"hidden": 0.3}, epochs=5, out=out / "run", quiet=True)
     compared = trainers.compare(model="mlp", arm=["none", "default"], seeds=2, epochs=1, out=out / "compared")
-    found = tuning.search(tune=["hidden=0:0.4:0.2"], epochs=1, max_trials=2, out=out / "search", quiet=True)
+    searched = tuning.search(tune=["hidden=0:0.4:0.2"], epochs=1, max_trials=2, out=out / "search", quiet=True)
     recipe = trainers.Recipe(epochs=3)
-    return [repr(run), run.history.to_csv(), compared.to_json(), str(compared.folder), found.headline, str(recipe)]
+    return [repr(run), run.history.to_csv(), compared.to_json(), str(compared.folder), searched.headline, str(recipe)]
 
 
 def predict(folder: Path, images: np.ndarray) -> float:

@@ -140,8 +140,8 @@ def _effect(ax, name, effect, winner):
 
 
 def _dots(ax, x, y, partial, stopped):
-    whole = ~(partial | stopped)
-    ax.scatter(x[whole], y[whole], s=18, color=_RUN, alpha=0.8, linewidths=0, zorder=2)
+    complete = ~(partial | stopped)
+    ax.scatter(x[complete], y[complete], s=18, color=_RUN, alpha=0.8, linewidths=0, zorder=2)
     ax.scatter(x[partial], y[partial], s=16, facecolors="none", edgecolors=_RUN, linewidths=0.9, zorder=2)
     ax.scatter(x[stopped], y[stopped], s=18, marker="x", color=_RUN, linewidths=1.1, zorder=2)
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from core import FILES
+from core import FILES, examples
 from operators import Mutant, draw
 
 HERE = Path(__file__).parent
@@ -56,13 +56,13 @@ def run(drawn: list[Mutant], results: Path, most: int | None = None) -> None:
         copy_checkout(Path(scratch))
         seconds: dict[tuple, float] = {}
         for number, mutant in enumerate(waiting, start=1):
-            tests = FILES[mutant.file]
+            path = Path(scratch) / mutant.file
+            source = path.read_text()
+            tests = (*examples(mutant.file, source), *FILES[mutant.file])
             if tests not in seconds:
                 outcome, seconds[tests] = tested(Path(scratch), tests, None)
                 if outcome != "survived":
                     raise SystemExit(f"{', '.join(tests)} must pass without a mistake, got failures; mend them first")
-            path = Path(scratch) / mutant.file
-            source = path.read_text()
             path.write_text(mutant.apply(source))
             try:
                 outcome, took = tested(Path(scratch), tests, max(LEAST, SLOWEST * seconds[tests]))

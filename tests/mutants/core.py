@@ -5,7 +5,7 @@ FILES = {
     "zoo/dropout/layers.py": ("test_dropout.py", "test_mask_statistics.py", "test_models.py"),
     "zoo/dropout/kernels.py": ("test_kernels.py", "test_mask_statistics.py", "test_dropout.py"),
     "zoo/dropout/counter.py": ("test_counter.py", "test_step_reference.py"),
-    "zoo/dropout/seeded.py": ("test_modes.py", "test_montecarlo.py", "test_mask_statistics.py"),
+    "zoo/dropout/seeded.py": ("test_modes.py", "test_seeded.py", "test_montecarlo.py", "test_mask_statistics.py"),
     "zoo/dropout/drop_block.py": ("test_mask_statistics.py", "test_dropout.py"),
     "zoo/dropout/scheduled.py": ("test_schedule.py",),
     "zoo/placement/drop.py": ("test_placement.py", "test_properties.py"),
@@ -30,3 +30,9 @@ FILES = {
     "zoo/artefacts/sums.py": ("test_artefact_files.py", "test_trust.py"),
     "zoo/artefacts/runtimes/keras.py": ("test_trust.py",),
 }
+
+
+def examples(file: str, source: str) -> tuple[str, ...]:
+    """Returns the test of the examples in the docstrings of a file, if it has some."""
+    module = file.removesuffix(".py").replace("/", ".")
+    return (f"test_api.py::test_examples_in_docstrings_give_what_they_say[{module}]",) if ">>>" in source else ()

@@ -411,18 +411,18 @@ class Every:
 
     def judge(self, results: Results) -> tuple[str, list[Finding]]:
         """Returns the verdict, and what each part came to."""
-        found, verdicts = [], set()
+        findings, verdicts = [], set()
         for part in self.parts:
             if isinstance(part, AtLeast):
                 verdict, inner = part.judge(results)
-                found += inner
+                findings += inner
             else:
-                found.append(part.find(results))
-                verdict = found[-1].verdict
+                findings.append(part.find(results))
+                verdict = findings[-1].verdict
             verdicts.add(verdict)
         if REFUTED in verdicts:
-            return REFUTED, found
-        return (REPRODUCED if verdicts == {REPRODUCED} else UNDECIDED), found
+            return REFUTED, findings
+        return (REPRODUCED if verdicts == {REPRODUCED} else UNDECIDED), findings
 
 
 @dataclass(frozen=True)
@@ -442,21 +442,21 @@ class AtLeast:
 
     def judge(self, results: Results) -> tuple[str, list[Finding]]:
         """Returns the verdict, and what each part came to."""
-        found = [part.find(results) for part in self.parts]
-        corrected = paired.holm([finding.p for finding in found])
-        found = [
+        findings = [part.find(results) for part in self.parts]
+        corrected = paired.holm([finding.p for finding in findings])
+        findings = [
             dataclasses.replace(
                 finding,
                 p_holm=p,
                 verdict=UNDECIDED if finding.verdict == REPRODUCED and not _significant(p) else finding.verdict,
             )
-            for finding, p in zip(found, corrected, strict=True)
+            for finding, p in zip(findings, corrected, strict=True)
         ]
-        held = sum(finding.verdict == REPRODUCED for finding in found)
-        failed = sum(finding.verdict == REFUTED for finding in found)
+        held = sum(finding.verdict == REPRODUCED for finding in findings)
+        failed = sum(finding.verdict == REFUTED for finding in findings)
         if held >= self.count:
-            return REPRODUCED, found
-        return (REFUTED if failed > len(found) - self.count else UNDECIDED), found
+            return REPRODUCED, findings
+        return (REFUTED if failed > len(findings) - self.count else UNDECIDED), findings
 
 
 def _significant(p):

@@ -203,8 +203,8 @@ def compare(
     where = {"data_dir": data_dir, "download": download}
     own = {"weights": weights, "replace_head": replace_head, "input_range": input_range, "imports": imports}
     if models or any(own.values()):
-        told = functools.partial(say, quiet)
-        models = [networks.whose(model, options, own, where, told) for model in models or [None]]
+        notify = functools.partial(say, quiet)
+        models = [networks.whose(model, options, own, where, notify) for model in models or [None]]
     plans = _plans(models, arms, options, before, each_site, where)
     for note in filter(None, map(recipe_note, arms.values() if isinstance(arms, dict) else arms or ())):
         say(quiet, note)
@@ -405,8 +405,8 @@ def _numbers(key, text):
     except ValueError:
         raise BadInput(f"--tune {key} must be numbers, as in 0.001/0.003, got {text!r}") from None
     # Another number than an integer stays one, for the recipe to refuse.
-    whole = key in fields.integers(Recipe)
-    return [int(value) if whole and value.is_integer() else value for value in values]
+    integer = key in fields.integers(Recipe)
+    return [int(value) if integer and value.is_integer() else value for value in values]
 
 
 def _check_same(out, request, before):

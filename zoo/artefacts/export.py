@@ -56,7 +56,8 @@ def export(
         CannotWrite: the disk is full, or the folder cannot be written. Nothing is left behind.
 
     Examples:
-        >>> export("runs/first", formats=("keras", "onnx"))  # doctest: +SKIP
+        >>> export("mlp-digits-default", name="again", formats=("keras", "onnx"), out="shelf").as_posix()
+        'shelf/again'
     """
     formats = check_formats(formats)
     run = source.read(folder)

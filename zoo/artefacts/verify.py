@@ -47,7 +47,7 @@ def verify(folder: str | Path) -> Iterator[Check]:
         BadInput: `folder` is not an artefact.
 
     Examples:
-        >>> all(check.ok for check in verify("saved_models/mlp-digits-default"))
+        >>> all(check.ok for check in verify("mlp-digits-default"))
         True
     """
     folder = locate.artefact(folder)

@@ -140,9 +140,9 @@ def mapped(
                     announce.say(f"{contents.name} {unusable}; decoding it again")
                     _discard(root, key)
             _build(root, key, contents, decode)
-            found = flat.mapped(root / key, contents)
+            arrays = flat.mapped(root / key, contents)
         _make_room(root, 0)  # other processes may have written other entries meanwhile
-        return found
+        return arrays
     except (OSError, CannotWrite) as error:
         raise Unavailable(
             f"cannot write {root}: {_reason(error)}; free disk space or set {VARIABLE} to another folder"

@@ -170,7 +170,7 @@ class Flow:
 
     def _without_masks(self, readers):
         """Takes masks and layers that do nothing out; returns the other steps."""
-        steps, whole, scales = [], {}, {}
+        steps, alone_at, scales = [], {}, {}
         for step in self.graph.steps:
             scaled = _scaled_by(step)
             if scaled is not None:
@@ -184,7 +184,7 @@ class Flow:
             if described is None and operation_kind(step) != "identity":
                 steps.append(step)
                 continue
-            place, alone = self.at(first), readers[first] == 1 and whole.get(first, True)
+            place, alone = self.at(first), readers[first] == 1 and alone_at.get(first, True)
             out = step.outputs[0]
             if described is not None:
                 kind, rate = described
@@ -192,12 +192,12 @@ class Flow:
                 if scale is not None and readers[out] == 1 and math.isclose(scale.operation.scale, 1 - rate):
                     taken.add(scale)
                     self._same[scale.outputs[0]] = place
-                    whole[scale.outputs[0]] = alone
+                    alone_at[scale.outputs[0]] = alone
                 else:
                     scale = None
                 self.masks.append(Mask(step, place, alone, kind, rate, scale))
             self._same[out] = place
-            whole[out] = alone
+            alone_at[out] = alone
         return steps
 
     def _order(self, steps):

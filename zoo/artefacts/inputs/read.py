@@ -181,8 +181,8 @@ def _lines(item, room):
     if len(item) > room:
         raise _too_large(item[:80])
     named = item.removeprefix("@")
-    whole = isinstance(item, WholeText)
-    if named == item and not whole and not _names_a_text_file(item):
+    one_text = isinstance(item, WholeText)
+    if named == item and not one_text and not _names_a_text_file(item):
         if not re.search(r"\s", item) and _is(Path.is_file, item):
             raise BadInput(
                 f"INPUT must be a text, a .txt file or @FILE, got {item!r}, which is a file of another kind; give "
@@ -191,7 +191,7 @@ def _lines(item, room):
         return [item], [item]
     path = _existing(named)
     content = reading.read_text(path, room, "save it as UTF-8 with one text per line").removeprefix("\ufeff")
-    if whole:
+    if one_text:
         return [str(item)], [content]
     lines = _END.split(_END.sub("\n", content).removesuffix("\n"))
     if not content:
