@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from zoo.dropout import counter, seeded
+from zoo.errors import BadInput
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -54,3 +55,9 @@ def test_a_mask_has_the_law_of_the_stock_layer(name):
 def distance(a, b):
     """That of the means of two samples, in standard errors."""
     return abs(a.mean() - b.mean()) / np.sqrt(a.var() / a.size + b.var() / b.size)
+
+
+@pytest.mark.parametrize("layer", [layers.Dropout(0.3), layers.GaussianNoise(0.3), layers.SpatialDropout1D(0.3)])
+def test_integers_are_refused(layer):
+    with pytest.raises(BadInput, match="must be floating in training"):
+        seeded.masked(layer, tf.ones((2, 3, 4), tf.int32), tf.constant([3]), 17)
