@@ -20,6 +20,15 @@ def test_the_words_drawn_in_a_compiled_program_are_those_of_the_counter(size):
     np.testing.assert_array_equal(kernels.drop(x, state, tf.constant(0), rate) > 0, kept)
 
 
+@pytest.mark.parametrize("noise_shape", [None, (None,)])
+def test_a_unit_whose_word_is_the_threshold_is_kept(noise_shape):
+    state = tf.constant([5, 7], tf.int64)
+    words = np.asarray(counter.words(*counter.keys(tf.constant(5), tf.constant(7)), 1000))
+    threshold = np.sort(words)[300]
+    kept = kernels.drop(tf.ones((1000,)), state, tf.constant(0), tf.constant(threshold), noise_shape) > 0
+    np.testing.assert_array_equal(kept, words >= threshold)
+
+
 def constants_of(name):
     """The sizes of the constants in a layer's compiled program for 256 examples, and the program's own lines."""
     layer, x = made(name)
@@ -45,6 +54,15 @@ def test_a_constant_as_large_as_the_tensor_would_be_seen(monkeypatch):
 
 def in_step(x, most=11):
     return kernels.within_step(tf.shape(x)[0], most)
+
+
+def test_after_a_step_layers_compute_as_before_it():
+    calls = len(traced("dropout", apart)[1])
+    assert len(traced("dropout", in_step)[1]) != calls  # so that the next line says something
+    assert len(traced("dropout", apart)[1]) == calls
+    with contextlib.suppress(ZeroDivisionError), kernels.within_step(tf.constant(3), 11):
+        raise ZeroDivisionError
+    assert len(traced("dropout", apart)[1]) == calls
 
 
 def apart(x):

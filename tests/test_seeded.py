@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from zoo.dropout import counter, seeded
+from zoo.dropout.layers import DropBlock2D
 from zoo.errors import BadInput
 
 
@@ -61,3 +62,18 @@ def distance(a, b):
 def test_integers_are_refused(layer):
     with pytest.raises(BadInput, match="must be floating in training"):
         seeded.masked(layer, tf.ones((2, 3, 4), tf.int32), tf.constant([3]), 17)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_blocks_are_those_of_each_sample_alone(shared):
+    layer, x = DropBlock2D(0.2, 3), tf.random.stateless_uniform((3 * 4, 9, 8, 2), (1, 2), 0.5, 1.0)
+    seeds = [3, -5, 2**31 - 1]
+    together = np.asarray(seeded.masked(layer, x, tf.constant(seeds), 17, rescale=False, shared=shared))
+    for sample, seed in enumerate(seeds):
+        rows = slice(4 * sample, 4 * sample + 4)
+        alone = np.asarray(seeded.masked(layer, x[rows], tf.constant([seed]), 17, rescale=False, shared=shared))
+        np.testing.assert_array_equal(together[rows], alone)
+        kept = alone != 0
+        np.testing.assert_array_equal(alone, kept * np.asarray(x[rows]))
+        assert 0.5 < kept.mean() < 0.95
+        assert (kept == kept[:1]).all() == shared

@@ -2,7 +2,7 @@
 
 FILES = {
     # masks
-    "zoo/dropout/layers.py": ("test_dropout.py", "test_mask_statistics.py", "test_models.py"),
+    "zoo/dropout/layers.py": ("test_dropout.py", "test_mask_statistics.py", "test_randomness.py", "test_models.py"),
     "zoo/dropout/kernels.py": ("test_kernels.py", "test_mask_statistics.py", "test_dropout.py"),
     "zoo/dropout/counter.py": ("test_counter.py", "test_step_reference.py"),
     "zoo/dropout/seeded.py": ("test_modes.py", "test_seeded.py", "test_montecarlo.py", "test_mask_statistics.py"),
