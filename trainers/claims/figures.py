@@ -157,7 +157,7 @@ def _shown(claim, small):
         measures = measures[:1]
     if claim.id == claim.experiment.name and not small:
         read = list(claim.experiment.arms)
-    return read[:12], measures[:4]
+    return read, measures[:4]
 
 
 def _order(measure):
