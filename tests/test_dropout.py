@@ -207,6 +207,14 @@ def test_a_block_that_cannot_be_is_refused(options):
 
 
 @every_layer
+@pytest.mark.parametrize("seed", [1.5, "7", 2**32, -(2**31) - 1, True])
+def test_a_seed_that_cannot_be_is_refused(name, seed):
+    cls = type(made(name)[0])
+    with pytest.raises(ValueError, match="seed must be an integer"):
+        cls(0.3, seed=seed)
+
+
+@every_layer
 def test_a_configuration_gives_the_same_layer_again(name):
     layer, x = made(name)
     again = type(layer).from_config(layer.get_config())

@@ -3,6 +3,7 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 
 from zoo.errors import BadInput
@@ -149,3 +150,10 @@ def test_a_placement_cannot_be_changed():
 
 def test_every_kind_fits_only_sites_that_exist():
     assert all(set(sites) <= set(SITES) for sites in KINDS.values())
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    drop = Drop(np.float32(0.25), "drop_block", block_size=np.int64(3))
+    assert (type(drop.rate), type(drop.block_size)) == (float, int)
+    assert drop == Drop(0.25, "drop_block", block_size=3)
+    assert type(Drop((np.float64(0.1), 0.2)).rate[0]) is float
