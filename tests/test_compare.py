@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 import trainers
-from trainers.comparison.compare import CURVES, RESULTS, TUNING_SEED
+from trainers.comparison.compare import CURVES, RESULTS, TUNING_SEED, Progress
+from trainers.parallel.jobs import Job
 from trainers.parallel.processes import share
 from zoo.errors import BadInput
 from zoo.reading import read_csv
@@ -201,3 +202,14 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_begun(options, me
     with pytest.raises(BadInput, match=message):
         trainers.compare(**options)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_time_left_is_that_of_the_epochs_left_over_the_workers(tmp_path):
+    jobs = [Job("mlp", "none", seed, {"recipe": {"epochs": 10}}, str(tmp_path / str(seed))) for seed in range(4)]
+    progress = Progress(quiet=True)
+    progress.begin("runs", jobs, 2, 0)
+    assert progress._left([(jobs[0], [])]) is None
+    assert progress._left([(jobs[0], [9.0])]) is None  # the first epoch also compiles
+    assert progress._left([(jobs[0], [9.0, 1.0, 3.0]), (jobs[1], [9.0, 2.0])]) == 2.0 * (40 - 5) / 2
+    progress.begin("runs", jobs[:1], 2, 0)
+    assert progress._left([(jobs[0], [9.0, 2.0])]) == 2.0 * 8

@@ -391,3 +391,12 @@ def test_placed_models_are_freed():
     references = [weakref.ref(zoo.place(model, "everywhere")) for _ in range(3)]
     gc.collect()
     assert [reference() for reference in references] == [None] * 3
+
+
+def test_what_is_no_placement_is_refused_even_if_it_cannot_be_shown():
+    class Silent:
+        def __repr__(self):
+            raise RuntimeError("no repr")
+
+    with pytest.raises(BadInput, match=r"placement must be a Placement, .* got a Silent"):
+        zoo.place(keras.Sequential([keras.Input((3,)), layers.Dense(2)]), Silent())

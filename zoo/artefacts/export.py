@@ -11,7 +11,7 @@ import numpy as np
 from zoo import data, files, runs, startup
 from zoo.artefacts import card, contract, examples, probe, source, sums
 from zoo.artefacts.runtimes import RUNTIMES, runtime
-from zoo.checks import one_of
+from zoo.checks import one_of, shown
 from zoo.data import fingerprint
 from zoo.errors import BadInput, CannotWrite, RunFailed
 from zoo.modes import MODES
@@ -109,7 +109,7 @@ def check_formats(formats: str | Sequence[str]) -> tuple[str, ...]:
 
 def _target(out, name):
     if not name or name in (".", "..") or Path(name).name != name or name.startswith("."):
-        raise BadInput(f"name must be a plain folder name, got {name!r}")
+        raise BadInput(f"name must be a plain folder name, got {shown(name)}")
     target = Path(out) / name
     if target.exists():
         raise BadInput(f"cannot write {target}: it already exists; choose another --name or --out, or remove it first")

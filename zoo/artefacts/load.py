@@ -20,7 +20,7 @@ from zoo.artefacts import contract, locate, sums
 from zoo.artefacts.inputs import read
 from zoo.artefacts.predictions import Predictions
 from zoo.artefacts.runtimes import FASTEST_FIRST, runtime
-from zoo.checks import MOST, integer, number, one_of
+from zoo.checks import MOST, integer, number, one_of, shown
 from zoo.errors import BadInput
 from zoo.modes import MASKS, MODES, PREDICTING
 from zoo.seeds import of_sample
@@ -73,7 +73,7 @@ def _choice(folder, card, name):
             f"{', '.join(packages)}"
         )
     if name not in has:
-        raise BadInput(f"runtime must be one of the formats of {folder}, {', '.join(has)}, got {name!r}")
+        raise BadInput(f"runtime must be one of the formats of {folder}, {', '.join(has)}, got {shown(name)}")
     if runtime(name).missing():
         raise BadInput(
             f"cannot use runtime {name!r}: the package {runtime(name).missing()[0]} is missing; install it, or use "
@@ -240,12 +240,12 @@ class Artefact:
         if others:
             runtimes = ", ".join(self._runtimes)
             return (
-                f"mode must be one of {', '.join(self.modes)} with runtime {runtimes}, got {mode!r}; load the artefact "
-                f"with runtime {' or '.join(others)}"
+                f"mode must be one of {', '.join(self.modes)} with runtime {runtimes}, got {shown(mode)}; load the "
+                f"artefact with runtime {' or '.join(others)}"
             )
         if mode == "mc":
             return "mode must be inference for this model, got 'mc'; nothing is dropped in it, so mc equals inference"
-        return f"mode must be one that {self.folder} has a file for, {', '.join(self.modes)}, got {mode!r}"
+        return f"mode must be one that {self.folder} has a file for, {', '.join(self.modes)}, got {shown(mode)}"
 
     def _sound(self, name, logits, leading):
         """Returns `logits` if they are finite float32 values, one for each label."""

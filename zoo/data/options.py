@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo import checks, fields
-from zoo.checks import MOST
+from zoo.checks import MOST, shown
 from zoo.data.images import RESIZES
 from zoo.errors import BadInput
 
@@ -30,7 +30,7 @@ def value_range(name: str, value: Any) -> str:
     except (TypeError, ValueError):  # BadInput is a ValueError
         low, high = 0.0, 0.0
     if not low < high:
-        raise BadInput(f"{name} must be LOW:HIGH, two numbers with LOW < HIGH, as in 0:1 or 0:4095, got {value!r}")
+        raise BadInput(f"{name} must be LOW:HIGH, two numbers with LOW < HIGH, as in 0:1 or 0:4095, got {shown(value)}")
     return ":".join(repr(int(part)) if part == int(part) else repr(part) for part in (low, high))
 
 

@@ -100,7 +100,7 @@ def named_placement(model: str, name: str, tokens: bool = False, config: configs
                 "Srivastava et al. 2014 describe it for fully-connected layers, so mlp and cnn have it"
             )
         return Placement({"input": 0.2, "hidden": 0.5})
-    raise BadInput(f"placement must be one of {', '.join(PLACEMENTS)}, or a .json file, got {name!r}")
+    raise BadInput(f"placement must be one of {', '.join(PLACEMENTS)}, or a .json file, got {shown(name)}")
 
 
 def resolve_placement(
@@ -128,7 +128,7 @@ def resolve_placement(
     elif not isinstance(placement, Placement):
         raise BadInput(
             f"placement must be a Placement, a dictionary of site to rate or Drop, or one of {', '.join(PLACEMENTS)}, "
-            f"got {placement!r}"
+            f"got {shown(placement)}"
         )
     return placement.check(config.sites(tokens), f"{model} over tokens" if tokens else model)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.checks import integer, listed, number, one_of, shortest
+from zoo.checks import integer, listed, number, one_of, shortest, shown
 from zoo.errors import BadInput
 
 # All sites, in the order in which a signal passes them.
@@ -75,7 +75,7 @@ class Drop:
     def __post_init__(self) -> None:
         if isinstance(self.rate, list | tuple):
             if not self.rate:
-                raise BadInput(f"rate must be a number, or one number per occurrence of the site, got {self.rate!r}")
+                raise BadInput(f"rate must be a number, or one number per occurrence of a site, got {shown(self.rate)}")
             rate = tuple(_checked_rate(r) for r in self.rate)
         else:
             rate = _checked_rate(self.rate)
@@ -126,7 +126,7 @@ def check_site(site: str) -> None:
     """Raises `BadInput` unless `site` is a site; the message says why the output is none."""
     if site in _OUTPUT_NAMES:
         raise BadInput(
-            f"site must be one of {listed(SITES)}, got {site!r}; nothing is dropped at the output, which is the "
+            f"site must be one of {listed(SITES)}, got {shown(site)}; nothing is dropped at the output, which is the "
             "prediction itself: use 'hidden' (mlp, cnn) or 'features' (cnn, resnet, transformer), which feed it"
         )
     one_of("site", site, SITES)

@@ -223,7 +223,7 @@ def _drop_from_json(site, data):
         return Drop(data)
     _checked_keys(f"drop at site {site!r}", data, ("rate", "kind", "ramp", "block_size"))
     if "rate" not in data:
-        raise BadInput(f'drop at site {site!r} must have a rate, as in {{"rate": 0.5}}, got {data!r}')
+        raise BadInput(f'drop at site {site!r} must have a rate, as in {{"rate": 0.5}}, got {shown(data)}')
     return Drop(**data)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoo.checks import MOST, integer, listed
+from zoo.checks import MOST, integer, listed, shown
 from zoo.errors import BadInput
 from zoo.placement.drop import Drop
 from zoo.placement.placement import Placement
@@ -88,7 +88,7 @@ def resolved(placement: Any, recognised: "Recognised", name: str) -> Placement:
     if not isinstance(placement, Placement):
         raise BadInput(
             f"placement must be a Placement, a dictionary of site to rate or Drop, or one of {listed(NAMED)}, "
-            f"got {placement!r}"
+            f"got {shown(placement)}"
         )
     if placement.sites and not recognised:
         raise BadInput(f"placement must be empty for {name}, in which no site is recognised, got {placement}")

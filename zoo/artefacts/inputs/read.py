@@ -88,7 +88,7 @@ def limits_of(card: Mapping[str, Any], value_range: str | tuple[float, float] | 
         BadInput: no range, or the model takes no images.
     """
     if value_range is not None and card["input"]["kind"] != "image":
-        raise BadInput(f"value_range must be None for a {card['input']['kind']} model, got {value_range!r}")
+        raise BadInput(f"value_range must be None for a {card['input']['kind']} model, got {checks.shown(value_range)}")
     return DataOptions(value_range=value_range or card["input"].get("value_range")).limits  # type: ignore[arg-type]
 
 
@@ -168,7 +168,7 @@ def _rows(item, about, room):
         x = rows.of_file(path, about.get("columns"), count)
     else:
         allowed = ", ".join((*tables.SUFFIXES, *stored.SUFFIXES))
-        raise BadInput(f"INPUT must be a file of rows for this model, {allowed}, got {item!r}")
+        raise BadInput(f"INPUT must be a file of rows for this model, {allowed}, got {checks.shown(item)}")
     return [f"{item}[{i}]" for i in range(len(x))] if len(x) > 1 else [item], x
 
 
