@@ -89,8 +89,11 @@ def test_resume_keeps_finished_runs_and_takes_more_seeds(compared):
     times = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/seed-[01]/metrics.json")}
     assert len(times) == 4
     tune = {"learning_rate": [1e-3, 1e-7]}
+    left = next(iter(times)).parent / "checkpoint.npz"  # by a process that was killed right after the run's end
+    left.write_bytes(b"")
     summary = trainers.compare(seeds=3, workers=2, out=out, resume=True, quiet=True)
     assert summary["arms"]["none"]["n"] == 3
+    assert not left.exists()
     assert {path: path.stat().st_mtime_ns for path in times} == times
     with pytest.raises(BadInput, match="got other plans"):
         trainers.compare(arms=("none", "default"), seeds=3, tune=tune, out=out, resume=True, quiet=True, **SMALL)
