@@ -1,6 +1,7 @@
 """Writes glue/sst2 as a table whose validation part holds whole sentences that were not trained on.
 
-python -m benchmarks.sentences FILE.csv
+python -m benchmarks.sentences FILE.csv        writes it
+python -m benchmarks.sentences --overlap       how many texts of a part cut at random are in other texts; baselines
 
 The training part of SST-2 holds the phrases of its sentences, too: a part cut from it at random for validation consists
 of texts that other training texts contain word for word. The test part, GLUE's validation split, does not.
@@ -71,11 +72,51 @@ def write(path: str | Path) -> dict[str, int]:
     return {"train": len(train), "val": len(val), "test": len(test)}
 
 
+def overlap() -> dict[str, dict[str, float]]:
+    """Returns, for validation and test, which per cent of the texts other texts contain, and the baseline's errors.
+
+    `contained` is of the parts that `zoo.data.load("glue/sst2")` cuts at random, with the training texts; `random` and
+    `sentences` are the errors, in per cent, of a bag of words that is trained on these parts and on those of `write`.
+    """
+    import tensorflow_datasets as tfds
+
+    from benchmarks.evidence import bag
+    from zoo import data
+
+    cut = data.load("glue/sst2")
+    train = {" ".join(map(str, row[row > 0])) for row in cut.train.x}
+    joined = "|".join(f" {text} " for text in train)
+    measured: dict[str, dict[str, float]] = {"val": {}, "test": {}}
+    for part, errors in measured.items():
+        texts = [" ".join(map(str, row[row > 0])) for row in getattr(cut, part).x[:872]]
+        errors["contained"] = 100 * sum(f" {text} " in joined for text in texts) / len(texts)
+    parts = tfds.as_numpy(tfds.load("glue/sst2", split=["train", "validation"], batch_size=-1, download=False))
+    (texts, labels), (test, test_labels) = (([s.decode() for s in p["sentence"]], p["label"]) for p in parts)
+    shuffled = random.Random(SEED).sample(range(len(texts)), len(texts))
+    tenth = len(texts) // 10
+    for name, (chosen, held_out) in {
+        "random": (shuffled[tenth:], shuffled[:tenth]),
+        "sentences": parted(texts),
+    }.items():
+        model = bag().fit([texts[i] for i in chosen], labels[chosen])
+        measured["val"][name] = 100 * (1 - model.score([texts[i] for i in held_out], labels[held_out]))
+        measured["test"][name] = 100 * (1 - model.score(test, test_labels))
+    return measured
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Writes the table and prints the sizes of its parts."""
+    """Writes the table and prints the sizes of its parts, or what `overlap` measures."""
     parser = Parser(prog="python -m benchmarks.sentences", description=__doc__.splitlines()[0])
-    parser.add_argument("path", metavar="FILE.csv", type=Path, help="the file to write")
-    print(", ".join(f"{part} {size:,}" for part, size in write(parser.parse_args(argv).path).items()))
+    parser.add_argument("path", metavar="FILE.csv", type=Path, nargs="?", help="the file to write")
+    parser.add_argument("--overlap", action="store_true", help="measure how the random parts overlap, and baselines")
+    arguments = parser.parse_args(argv)
+    if arguments.overlap:
+        for part, errors in overlap().items():
+            print(f"{part}: " + ", ".join(f"{name} {value:.2f} %" for name, value in errors.items()))
+    elif arguments.path:
+        print(", ".join(f"{part} {size:,}" for part, size in write(arguments.path).items()))
+    else:
+        parser.error("give FILE.csv, or --overlap")
 
 
 if __name__ == "__main__":
