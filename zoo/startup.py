@@ -115,7 +115,7 @@ def gradients_forgotten() -> Iterator[None]:
                 del registry._registry[name]
 
 
-_owned: list[bool] = []  # not empty in a process that runs nothing but this project
+_own = threading.Event()  # set in a process that runs nothing but this project
 
 
 def own_process() -> None:
@@ -124,7 +124,7 @@ def own_process() -> None:
     Keras then does without matplotlib, pandas and scikit-learn, which it imports where they are installed, for its
     plots, for tables given to `fit` and for its scikit-learn wrappers. This project uses none of those.
     """
-    _owned.append(True)
+    _own.set()
 
 
 @contextlib.contextmanager
@@ -135,7 +135,7 @@ def _importing():
     imports matplotlib if that is there; matplotlib refuses without a folder that it can write.
     """
     with held_stderr(), _without_collections(), contextlib.ExitStack() as stack:
-        if _owned:
+        if _own.is_set():
             stack.enter_context(_hidden("matplotlib", "pandas", "sklearn"))
         try:
             tempfile.gettempdir()
@@ -166,7 +166,7 @@ def _without_collections():
     try:
         yield
     finally:
-        if _owned:
+        if _own.is_set():
             gc.freeze()  # nor does it look among these later
         if collected:
             gc.enable()
