@@ -207,3 +207,14 @@ def test_follow_schedule_refuses_a_model_that_has_lost_its_schedule(how, tmp_pat
 def test_follow_schedule_has_nothing_to_do_for_constant_rates(placement):
     model = zoo.compile(zoo.build("mlp", (8, 8, 1), 10, placement, hidden=(16,)))
     model.fit(np.zeros((4, 8, 8, 1)), np.zeros(4), verbose=0, callbacks=[zoo.FollowSchedule()])
+
+
+@pytest.mark.parametrize("part", [1e-300, 1e-45, 1e-38])
+@pytest.mark.parametrize("ops", [None, keras.ops])
+def test_a_part_that_float32_cannot_hold_divides_by_no_zero(part, ops):
+    schedule = Schedule("early", part)
+    progress = np.float32([0, 0.5]) if ops is None else tf.constant([0, 0.5])
+    np.testing.assert_array_equal(schedule.factor(progress, ops), [1, 0])
+    if ops is not None:  # XLA takes subnormal numbers for 0
+        factor = tf.function(lambda progress: schedule.factor(progress, ops), jit_compile=True)
+        np.testing.assert_array_equal(factor(progress), [1, 0])
