@@ -216,3 +216,13 @@ def test_the_time_left_is_that_of_the_epochs_left_over_the_workers(tmp_path):
     assert progress._left([(jobs[0], [9.0, 1.0, 3.0]), (jobs[1], [9.0, 2.0])]) == 2.0 * (40 - 5) / 2
     progress.begin("runs", jobs[:1], 2, 0)
     assert progress._left([(jobs[0], [9.0, 2.0])]) == 2.0 * 8
+
+
+def test_workers_follow_this_process_to_another_folder(tmp_path, monkeypatch):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        summary = trainers.compare(arms=ARMS, seeds=1, workers=2, out=name, quiet=True, **SMALL)
+        assert not summary["failed"]
+        assert [path.name for path in Path.cwd().iterdir()] == [name]
+        assert len(list(Path(name).glob("runs/*/*/*/metrics.json"))) == len(ARMS)

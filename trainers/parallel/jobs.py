@@ -49,7 +49,7 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
         parent: The id of the process with which this one ends; None if others take care of that.
         threads: Threads per operation.
         options: Passed to `trainers.training.train.run`; without `sweep`, which tells one call of a sweep
-            from the next, before which files may have changed.
+            from the next, before which files may have changed, and `working_folder`, to which relative paths refer.
     """
     from trainers.plan import Plan
     from trainers.training.folder import claimed
@@ -57,9 +57,12 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
     from zoo import startup
 
     options = dict(options)
+    working_folder = options.pop("working_folder", None)
     if parent not in (None, os.getpid()):
         startup.own_process()
         end_with(parent)
+        if working_folder:  # this process may have begun in another one
+            os.chdir(working_folder)
     startup.tensorflow(threads)
     engines = _engines()
     _begin(options.pop("sweep", None))

@@ -59,6 +59,8 @@ def carry_out(jobs: Iterable[Job], workers: int, threads: int, **options: object
     warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
     atexit.unregister(_end_workers)
     atexit.register(_end_workers)  # the last one that is registered is called first, before joblib waits for them
+    with contextlib.suppress(OSError):  # it may have been removed
+        options["working_folder"] = os.getcwd()
     pending, crashes = {job.folder: job for job in jobs}, 0
     while pending:
         tasks = [joblib.delayed(attempt)(job, os.getpid(), threads, options) for job in pending.values()]
