@@ -57,20 +57,20 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
     from zoo import startup
 
     options = dict(options)
-    working_folder = options.pop("working_folder", None)
+    sweep, working_folder = options.pop("sweep", None), options.pop("working_folder", None)
     if parent not in (None, os.getpid()):
         startup.own_process()
         end_with(parent)
         if working_folder:  # this process may have begun in another one
             os.chdir(working_folder)
-    startup.tensorflow(threads)
-    engines = _engines()
-    _begin(options.pop("sweep", None))
-    # Each run traces its own functions. TensorFlow warns about that after a few runs.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
+        # The run is claimed, and so shown as starting, while TensorFlow is.
         with claimed(job.folder, resume=True, patience=PATIENCE if parent else LONG):
-            plan, again = Plan.from_json(job.plan), {"load": loaded, "engines": engines}
+            startup.tensorflow(threads)
+            _begin(sweep)
+            # Each run traces its own functions. TensorFlow warns about that after a few runs.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
+            plan, again = Plan.from_json(job.plan), {"load": loaded, "engines": _engines()}
             metrics = run(plan, job.folder, threads=threads, quiet=True, **again, **options)
         return Outcome(job, metrics)
     except (BadInput, RunFailed) as error:
@@ -78,7 +78,8 @@ def attempt(job: Job, parent: int | None, threads: int | None, options: dict) ->
     except Exception as error:  # the failure of one run must not end the others
         return Outcome(job, message=f"{type(error).__name__}: {error}")
     finally:
-        _forget()
+        if "keras" in sys.modules:
+            _forget()
 
 
 def _engines(made=[]):  # noqa: B006 - the engines of this process
