@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo import data, startup
 from zoo.artefacts import contract, source
 from zoo.artefacts.export import export
 from zoo.artefacts.locate import SHELF
@@ -23,6 +24,9 @@ from zoo.placement.placement import Placement
 from zoo.reading import read_csv
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
     from sklearn.pipeline import Pipeline
 
 COLUMNS = (
@@ -84,14 +88,21 @@ def bag() -> "Pipeline":
     return make_pipeline(TfidfVectorizer(ngram_range=(1, 2), min_df=2), LogisticRegression(C=10, max_iter=1000))
 
 
+def sst2() -> "Iterator[tuple[list[str], np.ndarray]]":
+    """Yields the texts and the labels of glue/sst2, of its training part and of its test part (GLUE's validation)."""
+    data.check_ready("glue/sst2")
+    startup.tensorflow()
+    import tensorflow_datasets as tfds
+
+    for part in tfds.as_numpy(tfds.load("glue/sst2", split=["train", "validation"], batch_size=-1, download=False)):
+        yield [sentence.decode() for sentence in part["sentence"]], part["label"]
+
+
 def bag_of_words() -> dict:
     """Returns the row of a logistic regression on counts of words and word pairs of glue/sst2."""
     import time
 
-    import tensorflow_datasets as tfds
-
-    parts = tfds.as_numpy(tfds.load("glue/sst2", split=["train", "validation"], batch_size=-1, download=False))
-    (train, train_y), (test, test_y) = (([s.decode() for s in p["sentence"]], p["label"]) for p in parts)
+    (train, train_y), (test, test_y) = sst2()
     started = time.perf_counter()
     model = bag().fit(train, train_y)
     return {

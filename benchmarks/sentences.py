@@ -7,13 +7,15 @@ The training part of SST-2 holds the phrases of its sentences, too: a part cut f
 of texts that other training texts contain word for word. The test part, GLUE's validation split, does not.
 """
 
-import csv
 import random
 import sys
 from pathlib import Path
 
+from benchmarks.evidence import bag, sst2
+from zoo import data
 from zoo.cli import Parser
 from zoo.cli import run as command
+from zoo.files import Table
 
 SHARE, SEED = 0.2, 0  # of the sentences that are held out for validation
 SHORTEST = 5  # words of a text that counts as a sentence
@@ -46,8 +48,8 @@ def parted(texts: list[str]) -> tuple[list[int], list[int]]:
         if text not in known:
             sentences.append(index)
             known |= spans(text.split())
-    whole = sorted(index for index in sentences if len(texts[index].split()) >= SHORTEST)
-    held_out = set(random.Random(SEED).sample(whole, int(SHARE * len(whole))))
+    long = sorted(index for index in sentences if len(texts[index].split()) >= SHORTEST)
+    held_out = set(random.Random(SEED).sample(long, int(SHARE * len(long))))
     trained: set[str] = set()
     for index in sentences:
         if index not in held_out:
@@ -57,51 +59,43 @@ def parted(texts: list[str]) -> tuple[list[int], list[int]]:
 
 def write(path: str | Path) -> dict[str, int]:
     """Writes the table: columns `sentence`, `label` and `split`. Returns the sizes of the parts."""
-    import tensorflow_datasets as tfds
-
-    parts = tfds.as_numpy(tfds.load("glue/sst2", split=["train", "validation"], batch_size=-1, download=False))
-    (texts, labels), (test, test_labels) = (([s.decode() for s in p["sentence"]], p["label"]) for p in parts)
+    (texts, labels), (test, test_labels) = sst2()
     train, val = parted(texts)
     rows = [(texts[i], labels[i], "train") for i in train] + [(texts[i], labels[i], "val") for i in val]
     rows += [(text, label, "test") for text, label in zip(test, test_labels, strict=True)]
-    names = ("negative", "positive")
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("sentence", "label", "split"))
-        writer.writerows((text.strip(), names[label], split) for text, label, split in rows)
+    columns, names = ("sentence", "label", "split"), ("negative", "positive")
+    Table(path, columns).start(
+        dict(zip(columns, (text.strip(), names[label], split), strict=True)) for text, label, split in rows
+    )
     return {"train": len(train), "val": len(val), "test": len(test)}
 
 
 def overlap() -> dict[str, dict[str, float]]:
-    """Returns, for validation and test, which per cent of the texts other texts contain, and the baseline's errors.
+    """Returns figures of the validation and the test part, in per cent.
 
-    `contained` is of the parts that `zoo.data.load("glue/sst2")` cuts at random, with the training texts; `random` and
-    `sentences` are the errors, in per cent, of a bag of words that is trained on these parts and on those of `write`.
+    `contained` is the share of the first 872 texts, of the parts that `zoo.data.load("glue/sst2")` cuts at random, that
+    are part of a training text. The others are errors of a bag of words: `random`, with a tenth held out at random,
+    and `sentences`, trained on the parts of `write`.
     """
-    import tensorflow_datasets as tfds
-
-    from benchmarks.evidence import bag
-    from zoo import data
-
+    (texts, labels), (test, test_labels) = sst2()
     cut = data.load("glue/sst2")
-    train = {" ".join(map(str, row[row > 0])) for row in cut.train.x}
-    joined = "|".join(f" {text} " for text in train)
+    joined = "|".join(f" {text} " for text in _tokens(cut.train))
     measured: dict[str, dict[str, float]] = {"val": {}, "test": {}}
-    for part, errors in measured.items():
-        texts = [" ".join(map(str, row[row > 0])) for row in getattr(cut, part).x[:872]]
-        errors["contained"] = 100 * sum(f" {text} " in joined for text in texts) / len(texts)
-    parts = tfds.as_numpy(tfds.load("glue/sst2", split=["train", "validation"], batch_size=-1, download=False))
-    (texts, labels), (test, test_labels) = (([s.decode() for s in p["sentence"]], p["label"]) for p in parts)
-    shuffled = random.Random(SEED).sample(range(len(texts)), len(texts))
-    tenth = len(texts) // 10
-    for name, (chosen, held_out) in {
-        "random": (shuffled[tenth:], shuffled[:tenth]),
-        "sentences": parted(texts),
-    }.items():
+    for part, figures in measured.items():
+        some = _tokens(getattr(cut, part))[: len(test)]
+        figures["contained"] = 100 * sum(f" {text} " in joined for text in some) / len(some)
+    shuffled, tenth = random.Random(SEED).sample(range(len(texts)), len(texts)), len(texts) // 10
+    cuts = {"random": (shuffled[tenth:], shuffled[:tenth]), "sentences": parted(texts)}
+    for name, (chosen, held_out) in cuts.items():
         model = bag().fit([texts[i] for i in chosen], labels[chosen])
         measured["val"][name] = 100 * (1 - model.score([texts[i] for i in held_out], labels[held_out]))
         measured["test"][name] = 100 * (1 - model.score(test, test_labels))
     return measured
+
+
+def _tokens(part):
+    """Returns the token ids of each text as a text."""
+    return [" ".join(map(str, row[row > 0])) for row in part.x]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -116,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     elif arguments.path:
         print(", ".join(f"{part} {size:,}" for part, size in write(arguments.path).items()))
     else:
-        parser.error("give FILE.csv, or --overlap")
+        parser.error("FILE.csv must be given, or --overlap")
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def test_the_tls_of_the_guide_keeps_strangers_out(tmp_path, monkeypatch, capfd):
     make, run = sh_blocks()
     subprocess.run(shlex.split(make), cwd=tmp_path, check=True, capture_output=True)
     guide = (ROOT / "docs" / "guides" / "machines.md").read_text(encoding="utf-8")
-    settings = re.search(r"```yaml\n(.*?)```", guide, re.DOTALL)[1].replace("/home/me", str(tmp_path))
+    settings = re.search(r"```yaml\n(.*?)```", guide, re.DOTALL)[1].replace("/path/to", str(tmp_path))
     (tmp_path / "dask").mkdir()
     (tmp_path / "dask" / "distributed.yaml").write_text(settings)
     monkeypatch.setenv("DASK_CONFIG", str(tmp_path / "dask"))  # in place of ~/.config/dask
