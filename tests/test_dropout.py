@@ -17,6 +17,7 @@ from zoo.dropout.layers import (
     SpatialDropout1D,
     SpatialDropout2D,
     SpatialDropout3D,
+    kind_of,
 )
 
 compiled = pytest.mark.parametrize("xla", [False, True], ids=["eager", "xla"])
@@ -280,3 +281,26 @@ def test_replicas_of_a_mirrored_strategy_draw_masks_of_their_own(request):
         [sys.executable, "-c", _REPLICAS], cwd=request.config.rootpath, capture_output=True, text=True, check=False
     )
     assert answer.stdout.strip().endswith("independent"), answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"),
+    [
+        (Dropout(0.1), "dropout"),
+        (keras.layers.Dropout(0.1), "dropout"),
+        (Dropout(0.1, noise_shape=(None, 1)), "drop_path"),
+        (Dropout(0.1, noise_shape=(None, 1, 1, 1)), "drop_path"),
+        (Dropout(0.1, noise_shape=(None, 1, 1, 8)), "spatial"),
+        (Dropout(0.1, noise_shape=(None, 1, 4, 8)), "dropout"),
+        (SpatialDropout2D(0.1), "spatial"),
+        (keras.layers.SpatialDropout1D(0.1), "spatial"),
+        (DropBlock2D(0.1, 3), "drop_block"),
+        (GaussianDropout(0.1), "gaussian"),
+        (keras.layers.GaussianDropout(0.1), "gaussian"),
+        (keras.layers.AlphaDropout(0.1), "AlphaDropout"),
+        (keras.layers.GaussianNoise(0.1), "GaussianNoise"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_the_kind_of_a_mask_is_read_from_its_layer(layer, kind):
+    assert kind_of(layer) == kind

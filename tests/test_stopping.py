@@ -195,6 +195,9 @@ def test_a_trial_is_compared_with_those_alone_that_were_complete_when_it_was_dra
     assert finish(late, 49.5) == "STOPPED"
     assert actual.trials[slow.trial_id].status == "COMPLETED"
     assert actual.completed()[0].id == fast.trial_id
+    rival, stopped = actual.trials[fast.trial_id], actual.trials[late.trial_id]
+    difference = np.mean(stopped.errors) - np.mean(rival.errors[: len(stopped.errors)])
+    assert stopped.message.startswith(f"{difference:.2f} points above {rival.label} ")
 
 
 def test_a_worker_elsewhere_hears_that_its_trial_is_stopped(tmp_path):

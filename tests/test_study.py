@@ -3,6 +3,8 @@
 import importlib.util
 import math
 
+import keras_tuner
+import optuna
 import pytest
 
 from tuning import oracles, study
@@ -48,6 +50,21 @@ def finish(actual, trial, val_error, status="COMPLETED", message=None):
         actual.update_trial(trial.trial_id, figures(val_error))
     trial.status, trial.message = status, message
     actual.end_trial(trial)
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_each_tuner_has_the_oracle_of_its_name(tmp_path, tuner):
+    oracle = begun(tmp_path, tuner)._oracle
+    kinds = {
+        "random": keras_tuner.oracles.RandomSearchOracle,
+        "grid": keras_tuner.oracles.GridSearchOracle,
+        "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
+        "hyperband": keras_tuner.oracles.HyperbandOracle,
+        "optuna:tpe": optuna.samplers.TPESampler,
+        "optuna:gp": optuna.samplers.GPSampler,
+        "optuna:cmaes": optuna.samplers.CmaEsSampler,
+    }
+    assert isinstance(oracle._study.sampler if ":" in tuner else oracle, kinds[tuner])
 
 
 @pytest.mark.parametrize("tuner", TUNERS)
@@ -203,6 +220,16 @@ def test_a_journal_of_other_answers_is_refused(tmp_path):
     path.write_text(path.read_text().replace('"rate_hidden": 0.', '"rate_hidden": 0.9', 1))
     with pytest.raises(BadInput, match="the tuner now answers"):
         begun(tmp_path)
+
+
+def test_workers_that_waited_for_others_go_on_when_those_have_finished(tmp_path):
+    actual, taken = begun(tmp_path, "hyperband", limit=10**9), []
+    while (trial := actual.create_trial(f"w{len(taken)}")).status == "RUNNING":
+        taken.append(trial)
+    assert trial.status == "IDLE"
+    for trial in taken:
+        finish(actual, trial, error(trial.hyperparameters.values))
+    assert actual.create_trial("w0").status == "RUNNING"
 
 
 def test_hyperband_goes_on_with_the_better_half(tmp_path):

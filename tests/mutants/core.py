@@ -23,8 +23,8 @@ FILES = {
     "trainers/comparison/paired.py": ("test_paired.py",),
     # tuning
     "tuning/space.py": ("test_space.py", "test_properties.py"),
-    "tuning/study.py": ("test_study.py", "test_search.py"),
-    "tuning/oracles.py": ("test_search.py",),
+    "tuning/study.py": ("test_study.py", "test_stopping.py", "test_search.py"),
+    "tuning/oracles.py": ("test_study.py", "test_search.py"),
     # artefacts
     "zoo/artefacts/contract.py": ("test_artefact_files.py", "test_artefacts.py"),
     "zoo/artefacts/sums.py": ("test_artefact_files.py", "test_trust.py"),
