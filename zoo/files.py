@@ -5,6 +5,7 @@ import csv
 import errno
 import io
 import json
+import math
 import os
 import re
 import time
@@ -144,10 +145,13 @@ class Table:
     Args:
         path: the file.
         columns: names of the columns.
+        patience: seconds that appended rows may wait to be written together; `close` writes the last ones.
     """
 
-    def __init__(self, path: str | Path, columns: Iterable[str]) -> None:
+    def __init__(self, path: str | Path, columns: Iterable[str], patience: float = 0.0) -> None:
         self.path, self.columns = Path(path), tuple(columns)
+        self._patience, self._written = patience, -math.inf
+        self._waiting: list[Mapping[str, Any]] = []
 
     def start(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         """Writes the header and `rows`, replacing an earlier file."""
@@ -158,15 +162,28 @@ class Table:
         write_text(self.path, text.getvalue())
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Appends one row, and flushes it to the file.
+        """Appends one row; those of the last `patience` seconds may not be in the file yet.
 
         Raises:
             CannotWrite: the file cannot be written.
         """
+        self._waiting.append(row)
+        if time.monotonic() - self._written >= self._patience:
+            self.close()
+
+    def close(self) -> None:
+        """Writes the rows that wait. More can be appended later.
+
+        Raises:
+            CannotWrite: the file cannot be written.
+        """
+        rows, self._waiting, self._written = self._waiting, [], time.monotonic()
+        if not rows:
+            return
         try:
             with open(self.path, "a", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, self.columns, extrasaction="ignore", lineterminator="\n")
-                writer.writerow(self._plain(row))
+                writer.writerows([self._plain(row) for row in rows])
         except OSError as error:
             raise CannotWrite(f"cannot write {self.path}: {reason(error)}, then resume with --resume") from error
 
