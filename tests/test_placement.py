@@ -136,6 +136,8 @@ def test_named_placements():
             named_placement(model, "paper2014")
     with pytest.raises(BadInput, match=r"placement must be one of .*, got 'defualt'"):
         resolve_placement("mlp", "defualt")
+    with pytest.raises(BadInput, match=r"got 'hidden=0\.25'; use --drop hidden=0\.25, or a dictionary in Python"):
+        resolve_placement("mlp", "hidden=0.25")
 
 
 def test_none_is_the_default_and_an_empty_mapping_is_none():

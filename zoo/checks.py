@@ -236,6 +236,19 @@ def shown(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
+def way_to_rates(name: object) -> str:
+    """Returns the way out where rates were given as the name of a placement; empty for anything else.
+
+    Examples:
+        >>> way_to_rates("hidden=0.5")
+        '; use --drop hidden=0.5, or a dictionary in Python'
+        >>> way_to_rates("defualt")
+        ''
+    """
+    rates = isinstance(name, str) and "=" in name and name.isprintable() and len(name) <= 100
+    return f"; use --drop {name}, or a dictionary in Python" if rates else ""
+
+
 def shortest(value: float) -> str:
     """Returns the shortest text that is read as the same number, without a final `.0`.
 

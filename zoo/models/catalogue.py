@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo.checks import MOST, integer, one_of, shown, texts
+from zoo.checks import MOST, integer, one_of, shown, texts, way_to_rates
 from zoo.data.options import SMALLEST_VOCABULARY
 from zoo.errors import BadInput
 from zoo.models import configs
@@ -100,7 +100,9 @@ def named_placement(model: str, name: str, tokens: bool = False, config: configs
                 "Srivastava et al. 2014 describe it for fully-connected layers, so mlp and cnn have it"
             )
         return Placement({"input": 0.2, "hidden": 0.5})
-    raise BadInput(f"placement must be one of {', '.join(PLACEMENTS)}, or a .json file, got {shown(name)}")
+    raise BadInput(
+        f"placement must be one of {', '.join(PLACEMENTS)}, or a .json file, got {shown(name)}{way_to_rates(name)}"
+    )
 
 
 def resolve_placement(

@@ -154,7 +154,8 @@ def chosen(placement: str | None, drop: list[str] | None, scaling: str | None) -
     from zoo.surgery.place import NAMED
 
     if placement not in NAMED:
-        raise BadInput(f"--placement must be one of {', '.join(NAMED)}, or a .json file, got {placement!r}")
+        way = checks.way_to_rates(placement)
+        raise BadInput(f"--placement must be one of {', '.join(NAMED)}, or a .json file, got {placement!r}{way}")
     if scaling == "original" and not drop:
         raise BadInput(f"--scaling must be left out with --placement {placement} alone; give the sites with --drop")
     return (placement, dropped) if drop else placement

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoo.checks import MOST, integer, listed, shown
+from zoo.checks import MOST, integer, listed, shown, way_to_rates
 from zoo.errors import BadInput
 from zoo.placement.drop import Drop
 from zoo.placement.placement import Placement
@@ -78,7 +78,7 @@ def resolved(placement: Any, recognised: "Recognised", name: str) -> Placement:
         if placement not in NAMED:
             raise BadInput(
                 f"placement must be one of {listed(NAMED)} for a model that is not built by name, or a .json file, "
-                f"got {placement!r}"
+                f"got {placement!r}{way_to_rates(placement)}"
             )
         blocks = recognised.blocks()
         placement = {} if placement == "none" else dict.fromkeys(blocks, 0.2) if placement == "everywhere" else None
