@@ -1,9 +1,8 @@
 """Folders that earlier versions wrote: what they left unfinished ends as they would have ended it.
 
-(Artefacts of earlier versions are those of `saved_models/`, see `test_saved_models.py`.)
-
 `earlier/0.1` holds four runs paused after two of four epochs, a comparison and a search that were
-killed, and what version 0.1 made of each when it went on (`expected.npz`, `expected.json`).
+killed, and what version 0.1 made of each when it went on (`expected.npz`, `expected.json`); and an
+artefact in all formats.
 """
 
 import csv
@@ -159,3 +158,12 @@ def test_a_finished_run_becomes_an_artefact(earlier, tmp_path):
     run = earlier / "comparison" / "runs" / "mlp" / "default" / "seed-0"
     folder = export(run, formats="keras,onnx", out=tmp_path / "shelf")
     assert all(check.ok for check in verify(folder))
+
+
+def test_an_artefact_does_what_its_card_says():
+    artefact = EARLIER / "cnn-digits-default"
+    assert not [check for check in verify(artefact) if not check.ok]
+    digits = zoo.data.load("digits")
+    for runtime in ("keras", "onnx"):
+        wrong = zoo.load(artefact, runtime=runtime).predict(digits.test.x).classes != digits.test.y
+        assert 100 * np.mean(wrong) == pytest.approx(zoo.load(artefact).card["metrics"]["test_error"]["value"])
