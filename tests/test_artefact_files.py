@@ -90,8 +90,10 @@ ZEROS = "0" * 64
 def test_a_line_that_is_none_is_refused(folder, line, message):
     with open(folder / "SHA256SUMS", "a") as file:
         file.write(line + "\n")
-    with pytest.raises(BadInput, match=message):
+    number = len((folder / "SHA256SUMS").read_text().splitlines())
+    with pytest.raises(BadInput, match=message) as refused:
         sums.check(folder)
+    assert str(refused.value).startswith(f"line {number} of {folder / 'SHA256SUMS'} ")
 
 
 def test_sums_that_are_no_text_or_endless_are_refused(folder):

@@ -255,3 +255,11 @@ def test_another_runtime_draws_the_same_masks(elsewhere):
 
 def test_another_runtime_draws_the_same_noise_up_to_rounding(elsewhere):
     np.testing.assert_allclose(elsewhere["normal"], counter.normal(SEEDS, SALT, SIZE), rtol=0, atol=1e-5)
+
+
+def test_the_threshold_of_no_dropout_drops_no_word_and_that_of_a_tiny_rate_drops_some():
+    least, largest = -(2**31), 2**31 - 1
+    assert counter.threshold(0) == least  # no word is below it
+    assert counter.threshold(1e-300) == least + 1
+    assert counter.threshold(0.5) == 0
+    assert counter.threshold(1 - 1e-16) == largest

@@ -56,6 +56,21 @@ def in_step(x, most=11):
     return kernels.within_step(tf.shape(x)[0], most)
 
 
+@every_layer
+def test_within_a_step_the_shape_is_known_as_without_dropout(name):
+    layer, x = made(name)
+    most = len(x)
+
+    @tf.function
+    def run(x):
+        with in_step(x, most):
+            return layer(x, training=True)
+
+    assert run.get_concrete_function(x).outputs[0].shape == x.shape
+    several = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
+    assert run.get_concrete_function(several).outputs[0].shape[1:] == x.shape[1:]
+
+
 @pytest.mark.parametrize("error", [False, True])
 def test_after_a_step_layers_compute_as_before_it(error):
     layer, x = made("dropout")

@@ -189,6 +189,30 @@ def test_follow_schedule_counts_the_batches_that_keras_does_not_know():
     np.testing.assert_allclose(seen, [1, 1, 1, 1, 1 / 2, 3 / 8, 1 / 4, 1 / 8], atol=1e-6)
 
 
+def test_follow_schedule_waits_for_the_next_epoch_if_one_has_more_batches_than_before():
+    model = scheduled_network("early:1")
+    (rate,), callback, seen = scheduled.of(model), zoo.FollowSchedule(), []
+    callback.set_model(model)
+    callback.set_params({"steps": 2, "epochs": 4})
+    callback.on_train_begin()
+    callback.on_epoch_begin(1)
+    for batch in range(4):
+        callback.on_train_batch_begin(batch)
+        seen.append(float(rate.variable))
+    np.testing.assert_allclose(seen, [3 / 4, 5 / 8, 1 / 2, 1 / 2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "drop", [0.5, *(zoo.Drop(0.5, kind) for kind in ("spatial", "gaussian", "drop_block"))], ids=lambda drop: str(drop)
+)
+def test_a_rate_that_has_moved_to_zero_changes_nothing(drop):
+    model = zoo.build("cnn", (8, 8, 1), 10, Placement({"conv": drop}, schedule="curriculum"), filters=(4,), hidden=(8,))
+    x = np.random.default_rng(0).normal(size=(5, 8, 8, 1)).astype("float32")
+    for rate in scheduled.of(model):
+        rate.variable.assign(0.0)
+    np.testing.assert_allclose(model(x, training=True), model(x, training=False), rtol=1e-6)
+
+
 def reloaded(model, tmp_path):
     model.save(tmp_path / "model.keras")
     return keras.models.load_model(tmp_path / "model.keras")

@@ -115,6 +115,13 @@ def test_what_cannot_be_is_refused_with_the_way_out(items, message):
         Space.parse(items)
 
 
+@pytest.mark.parametrize("name", ["rates", "kinds", "others"])
+@pytest.mark.parametrize("wrong", [["hidden"], "hidden=0/0.5", 0.5, None])
+def test_a_space_of_something_else_than_mappings_is_refused_by_name(name, wrong):
+    with pytest.raises(BadInput, match=f"{name} must be a dict"):
+        Space(**{"rates": {"hidden": (0.0, 0.5)}, name: wrong})
+
+
 def test_a_site_that_the_model_lacks_is_refused():
     with pytest.raises(BadInput, match="site must be one of input, hidden for mlp, got"):
         Space.parse(["conv=0/0.1"]).check(Plan.make(model="mlp", placement="none"))

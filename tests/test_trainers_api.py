@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 import trainers
 import tuning
+import zoo
 from trainers.plan import Data, Plan
 from trainers.training.folder import KINDS
 from trainers.training.train import run
@@ -63,6 +64,15 @@ def test_the_command_and_the_function_have_the_same_options():
             add(parser)
         names = {action.dest for action in parser._actions} - {"help", "json"}
         assert names <= set(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize("function", [trainers.train, trainers.compare, tuning.search, zoo.data.load])
+def test_what_can_be_switched_on_is_off_unless_asked_for(function):
+    switches = {
+        name: p.default for name, p in inspect.signature(function).parameters.items() if type(p.default) is bool
+    }
+    assert switches["download"] is False
+    assert not any(switches.values())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ FILES = {
     "trainers/training/checkpoint.py": ("test_early_stopping.py", "test_resume.py"),
     "trainers/training/session.py": ("test_early_stopping.py", "test_train.py", "test_resume.py"),
     # comparison
-    "trainers/comparison/compare.py": ("test_compare.py", "test_trainers_api.py"),
+    "trainers/comparison/compare.py": ("test_compare.py", "test_trainers_api.py", "test_networks.py"),
     "trainers/comparison/paired.py": ("test_paired.py",),
     # tuning
     "tuning/space.py": ("test_space.py", "test_properties.py"),

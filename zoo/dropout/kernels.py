@@ -166,7 +166,6 @@ def _drawn_ahead(x, state, numbers, noise_shape):
         return None
     dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
     factors = _kernel(_factors, tf.int32, dtype)(tf.constant(units), state, numbers)
-    factors.set_shape(units)
     return factors[:examples] if any_batch else factors
 
 
