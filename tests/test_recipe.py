@@ -114,6 +114,14 @@ def test_augmentation_varies_images_and_repeats_with_its_seed():
     assert first.max() <= 255
 
 
+def test_what_is_erased_or_shifted_in_is_black():
+    x = np.full((64, 12, 12, 1), 200, "float32")
+    y = augmentation(Recipe(augment=True), (12, 12, 1), False, 3)(x, training=True).numpy()
+    assert set(np.unique(y)) == {0, 200}
+    inner = y[:, 3:-3, 3:-3] == 0  # which no shift by a tenth reaches
+    assert 0.1 < inner.any(axis=(1, 2, 3)).mean() < 0.9
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_images_are_mirrored_only_where_the_set_allows_it(flip):
     x = np.zeros((200, 12, 12, 1), "float32")

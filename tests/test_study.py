@@ -222,6 +222,16 @@ def test_a_journal_of_other_answers_is_refused(tmp_path):
         begun(tmp_path)
 
 
+def test_the_brackets_of_hyperband_are_those_of_the_paper():
+    """Li et al. 2018, table 1, for R = 81 and a factor of 3; keras-tuner rounds the sizes of later brackets up."""
+    brackets = oracles.rounds(81)
+    assert brackets[0] == [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)]
+    assert [bracket[0][1] for bracket in brackets] == [1, 3, 9, 27, 81]
+    assert all(bracket[-1][1] == 81 for bracket in brackets)
+    assert [bracket[0][0] for bracket in brackets] == [81, 34, 15, 8, 5]
+    assert oracles.rounds(1) == [[(1, 1)]]
+
+
 def test_workers_that_waited_for_others_go_on_when_those_have_finished(tmp_path):
     actual, taken = begun(tmp_path, "hyperband", limit=10**9), []
     while (trial := actual.create_trial(f"w{len(taken)}")).status == "RUNNING":

@@ -75,7 +75,7 @@ def hyperparameters(space: Space, into: keras_tuner.HyperParameters | None = Non
 
 def rounds(epochs: int) -> list[list[tuple[int, int]]]:
     """Returns the brackets of Hyperband for runs of `epochs` epochs: lists of (trials, epochs of each)."""
-    oracle = _Hyperband(objective=OBJECTIVE, max_epochs=epochs, seed=1)
+    oracle = _Hyperband(max_epochs=epochs, seed=1)
     brackets = range(oracle._get_num_brackets() - 1, -1, -1)
     return [[(oracle._get_size(b, r), oracle._get_epochs(b, r)) for r in range(b + 1)] for b in brackets]
 

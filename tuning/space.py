@@ -263,7 +263,7 @@ def _parse_rates(item, text):
         raise BadInput(f"LOW of --tune {item} must be <= HIGH, got {low:g} and {high:g}")
     if (high - low) / step > _MOST_RATES:
         raise BadInput(f"--tune {item} must have at most {_MOST_RATES:,} rates, got more; choose a larger STEP")
-    steps = math.floor((high - low) / step + 1e-9)
+    steps = math.floor((high - low) / step)
     return (*(low + i * step for i in range(steps + 1)), high), kinds
 
 

@@ -28,7 +28,7 @@ FILES = {
     # artefacts
     "zoo/artefacts/contract.py": ("test_artefact_files.py", "test_artefacts.py"),
     "zoo/artefacts/sums.py": ("test_artefact_files.py", "test_trust.py"),
-    "zoo/artefacts/runtimes/keras.py": ("test_trust.py",),
+    "zoo/artefacts/runtimes/keras.py": ("test_trust.py", "test_artefacts.py"),
 }
 
 
