@@ -152,6 +152,9 @@ def test_placements_of_a_model_are_own_none_and_everywhere(file, digits):
     assert network.Network.from_json(json.loads(json.dumps(actual.to_json()))) == actual
     with pytest.raises(BadInput, match="placement must be one of own, none"):
         actual.named("paper2014")
+    for refused in (lambda: actual.named("hidden=0.1"), lambda: zoo.place(keras.models.load_model(file), "hidden=0.1")):
+        with pytest.raises(BadInput, match=r"got 'hidden=0\.1'; use --drop hidden=0\.1, or a dictionary in Python"):
+            refused()
 
 
 # === What is refused before training ===

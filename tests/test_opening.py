@@ -152,6 +152,7 @@ def test_place_takes_placement_files_and_names_with_sites_replaced(file, tmp_pat
         (["--drop", "conv=0.1"], ["conv", "attention"]),
         (["--drop", "hidden=1.5"], ["1.5"]),
         (["--placement", "paper2014"], ["paper2014", "everywhere"]),
+        (["--placement", "hidden=0.1"], ["everywhere", "--drop hidden=0.1"]),
         (["--placement", "missing.json"], ["missing.json"]),
         (["--drop", "hidden=0.1", "--out", "new.h5"], ["new.h5", ".keras"]),
         (["--drop", "hidden=0.1", "--out", "no/such/new.keras"], ["no/such"]),

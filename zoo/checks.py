@@ -124,13 +124,14 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     return value
 
 
-def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+def one_of(name: str, value: Any, allowed: Iterable[str], way: str = "") -> str:
     """Checks that a value is one of several names.
 
     Args:
         name: what messages call the value.
         value: the value.
         allowed: the names.
+        way: what the message ends with if no name is near.
 
     Returns:
         `value`, unchanged.
@@ -145,7 +146,7 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     allowed = list(allowed)
     if not isinstance(value, str) or value not in allowed:
         close = difflib.get_close_matches(value[:200], allowed, n=1) if isinstance(value, str) else []
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else way
         raise BadInput(f"{name} must be one of {listed(allowed)}, got {shown(value)}{hint}")
     return value
 
@@ -237,7 +238,7 @@ def shown(value: Any) -> str:
 
 
 def way_to_rates(name: object) -> str:
-    """Returns the way out where rates were given as the name of a placement; empty for anything else.
+    """Returns what to do instead if rates were given where a placement is named; empty for other names.
 
     Examples:
         >>> way_to_rates("hidden=0.5")

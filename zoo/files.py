@@ -145,7 +145,7 @@ class Table:
     Args:
         path: the file.
         columns: names of the columns.
-        patience: seconds that appended rows may wait to be written together; `close` writes the last ones.
+        patience: least seconds between two writes of appended rows; `close` writes those that wait.
     """
 
     def __init__(self, path: str | Path, columns: Iterable[str], patience: float = 0.0) -> None:
@@ -162,7 +162,7 @@ class Table:
         write_text(self.path, text.getvalue())
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Appends one row; those of the last `patience` seconds may not be in the file yet.
+        """Appends one row; within `patience` seconds of a write, it waits for a later row or for `close`.
 
         Raises:
             CannotWrite: the file cannot be written.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.checks import listed, one_of
+from zoo.checks import listed, one_of, way_to_rates
 from zoo.errors import BadInput
 from zoo.placement.placement import Placement
 from zoo.seeds import of_layer, of_weight
@@ -73,7 +73,7 @@ class Network:
 
     def named(self, name: str) -> Placement:
         """Returns the placement called `name`: `own` (also `default`), `none`, or `everywhere` (0.2 at each site)."""
-        one_of("placement", name, PLACEMENTS)
+        one_of("placement", name, PLACEMENTS, way_to_rates(name))
         if name == "everywhere":
             return Placement(dict.fromkeys(self.sites, 0.2))
         return Placement() if name == "none" else self.own
