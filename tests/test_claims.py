@@ -243,6 +243,11 @@ def test_the_list_names_sentence_source_and_rule(capsys):
     claims = json.loads(capsys.readouterr().out)["claims"]
     assert len(claims) == len(catalogue.CLAIMS)
     assert all({"id", "sentence", "source", "rule"} <= claim.keys() for claim in claims)
+    trainers.__main__.main(["claims", "list"])
+    bullets = [line for line in capsys.readouterr().out.splitlines() if line.startswith("      - ")]
+    sentences = [sentence for claim in claims for sentence in claim["rule"]]
+    assert len(bullets) == len(sentences)
+    assert any(text.startswith("The next 3 are one part: holds if at least 1 of them holds") for text in sentences)
 
 
 @pytest.mark.parametrize(

@@ -94,12 +94,15 @@ class Contrast:
         terms = " ".join(_signed(weight) + self._term(key) for key, weight in self.weights.items()).removeprefix("+ ")
         unit, limit = unit_of(self), f"{self.limit:.3g}"
         if self.claimed == "zero":
-            return f"{self.label}: the interval of {terms} lies within {self.least:g}{unit} of {limit}; it fails beyond"
+            return (
+                f"{self.label}: holds if the interval of {terms} lies within {self.least:g}{unit} of {limit}, fails if "
+                "all of it lies beyond"
+            )
         side, sign = ("above", -1) if self.claimed == "below" else ("below", 1)
         end = f"{self.limit + sign * self.least:.3g}"
         return (
-            f"{self.label}: the interval of {terms} lies {self.claimed} {limit}{unit}; it fails if all of it lies "
-            f"{side} {end}"
+            f"{self.label}: holds if the interval of {terms} lies {self.claimed} {limit}{unit}, fails if all of it "
+            f"lies {side} {end}"
         )
 
     def _term(self, key):
@@ -244,8 +247,8 @@ class Spread:
     def text(self) -> str:
         """Returns the rule as a sentence."""
         return (
-            f"{self.label}: the variance of {self.measure} over seeds is smaller in {self.b} than in {self.a} "
-            "(Pitman-Morgan); it fails if it is significantly larger"
+            f"{self.label}: holds if the variance of {self.measure} over seeds is significantly smaller in {self.b} "
+            f"than in {self.a} (Pitman-Morgan test), fails if it is significantly larger"
         )
 
     def find(self, results: Results) -> Finding:
@@ -324,8 +327,8 @@ class Disagreement:
     def text(self) -> str:
         """Returns the rule as a sentence."""
         return (
-            f"{self.label}: two seeds disagree on fewer test examples in {self.b} than in {self.a}: the jackknife "
-            "interval of the difference in per cent lies below 0; it fails if all of it is above 0"
+            f"{self.label}: holds if two seeds disagree on fewer test examples in {self.b} than in {self.a}, that is, "
+            "if the jackknife interval of the difference in per cent lies below 0; fails if all of it lies above 0"
         )
 
     def find(self, results: Results) -> Finding:
@@ -386,7 +389,8 @@ class Near:
 
     def text(self) -> str:
         """Returns the rule as a sentence."""
-        return f"{self.label}: {self.measure} is within {self.within:g} of {self.target:g}; it fails otherwise"
+        within = f"within {self.within:g} of" if self.within else "equal to"
+        return f"{self.label}: holds if {self.measure} is {within} {self.target:g}, fails otherwise"
 
     def find(self, results: Results) -> Finding:
         """Returns what the results say."""
@@ -438,6 +442,14 @@ class AtLeast:
         return (
             f"Reproduced if at least {k} of the {n} parts hold with Holm's correction for {n} comparisons, refuted if "
             f"more than {n - k} fail, else undecided."
+        )
+
+    def as_part(self) -> str:
+        """Returns the rule as a sentence where it is one part of another; its own parts follow."""
+        k, n = self.count, len(self.parts)
+        return (
+            f"The next {n} are one part: holds if at least {k} of them {'hold' if k > 1 else 'holds'} with Holm's "
+            f"correction for {n} comparisons, fails if more than {n - k} fail."
         )
 
     def judge(self, results: Results) -> tuple[str, list[Finding]]:

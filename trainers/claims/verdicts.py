@@ -9,7 +9,7 @@ from trainers.claims import catalogue
 from trainers.claims.claim import Claim
 from trainers.claims.exact import EXACT
 from trainers.claims.kept import Kept
-from trainers.claims.rules import ENOUGH, REPRODUCED, UNDECIDED, Finding, Results, held_seeds, members
+from trainers.claims.rules import ENOUGH, REPRODUCED, UNDECIDED, AtLeast, Finding, Results, held_seeds, members
 
 
 def verdict_of(claim: Claim, out: str | Path, quick: bool = False) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def rule_texts(claim: Claim) -> list[str]:
     """Returns the sentences of a rule: how its parts make the verdict, then each part."""
     texts = [claim.rule.text()] if len(members(claim.rule)) > 1 else []
     for part in claim.rule.parts:
-        texts += [part.text()] if not hasattr(part, "parts") else [part.text(), *(each.text() for each in part.parts)]
+        texts += [part.as_part(), *(each.text() for each in part.parts)] if isinstance(part, AtLeast) else [part.text()]
     return texts
 
 
@@ -87,7 +87,7 @@ def listing() -> list[dict[str, Any]]:
             "id": claim.id,
             "sentence": claim.sentence,
             "source": claim.source,
-            "rule": " ".join(rule_texts(claim)),
+            "rule": rule_texts(claim),
             "hash": claim.hash(),
             "seconds": claim.seconds,
             "runs_here": claim.needs is None,

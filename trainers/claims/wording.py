@@ -13,14 +13,15 @@ PARTS = {"reproduced": "holds", "refuted": "fails", "undecided": "open"}
 
 
 def listed(claims: Iterable[Mapping[str, Any]]) -> str:
-    """Returns the claims for a terminal: number and id, sentence, source, rule."""
+    """Returns the claims for a terminal: number and id, sentence, source, and each sentence of the rule."""
     blocks = []
     for claim in claims:
         time = f"{max(1, round(claim['seconds'] / 60))} min" if claim["runs_here"] else "not here yet"
         lines = [f"{claim['number']:>4}  {claim['id']}  ({time}, rule {claim['hash'][:8]})"]
         for name in ("sentence", "source"):
             lines += textwrap.wrap(claim[name], WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
-        lines += textwrap.wrap("Rule: " + claim["rule"], WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        for text in claim["rule"]:
+            lines += textwrap.wrap(text, WIDTH, initial_indent=" " * 6 + "- ", subsequent_indent=" " * 8)
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
