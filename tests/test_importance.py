@@ -1,6 +1,7 @@
 """`python -m tuning importance`: which hyperparameters mattered, in searches whose errors are made up."""
 
 import csv
+import importlib.util
 import itertools
 import json
 
@@ -89,6 +90,16 @@ def test_too_few_trials_and_other_folders_are_refused(tmp_path, capsys):
         with pytest.raises(BadInput):
             importance(folder)
     assert not list((tmp_path / "s").glob("*.png"))
+
+
+def test_without_optuna_the_folder_is_looked_at_first(tmp_path, monkeypatch):
+    folder = search(tmp_path / "s", by_hidden)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match="SEARCH_DIR must be the folder of a search"):
+        importance(tmp_path / "none")
+    with pytest.raises(BadInput, match="pip install optuna"):
+        importance(folder)
+    assert not (folder / "importance.csv").exists()
 
 
 def test_the_command_prints_the_shares(tmp_path, capsys):

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from trainers.comparison.figures import COLOURS, DPI
-from tuning.request import SCHEMA, Request, check_tuner
+from tuning.request import SCHEMA, Request, missing
 from zoo import checks
 from zoo.errors import BadInput
 from zoo.files import replacing
@@ -41,7 +41,6 @@ def importance(folder: str | Path) -> dict[str, float]:
     Raises:
         BadInput: `folder` holds no search, too few trials have results, or Optuna is not installed.
     """
-    check_tuner("optuna:tpe")
     out = checks.path("SEARCH_DIR", folder)
     path, way = out / "search.json", "give a folder of `python -m tuning search`"
     stated = read_json(path, way)
@@ -54,6 +53,8 @@ def importance(folder: str | Path) -> dict[str, float]:
             f"SEARCH_DIR must hold at least {FEWEST} full trials that did not fail, got {len(trials)} in {out}; resume "
             "the search with a larger --max-trials"
         )
+    if missing("optuna"):
+        raise BadInput("optuna, which computes importances, must be installed, got none; pip install optuna")
     shares = _ped_anova(trials, request.space.candidates)
     with replacing(out / _FILE) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("name", "importance"), *shares.items()])

@@ -32,13 +32,23 @@ def check_tuner(tuner: str) -> None:
         >>> check_tuner("grid")
     """
     one_of("tuner", tuner, TUNERS)
-    absent = {name: [p for p in OPTUNA.get(name, ()) if importlib.util.find_spec(p) is None] for name in TUNERS}
+    absent = {name: missing(*OPTUNA.get(name, ())) for name in TUNERS}
     if absent[tuner]:
         ready = [name for name in TUNERS if not absent[name]]
         raise BadInput(
             f"tuner must be one of {', '.join(ready)}, which are installed, got {tuner}, which needs "
             f"{' and '.join(absent[tuner])}; pip install {' '.join(absent[tuner])}, or choose another"
         )
+
+
+def missing(*packages: str) -> list[str]:
+    """Returns those of `packages` that are not installed.
+
+    Examples:
+        >>> missing("numpy", "no_such_package")
+        ['no_such_package']
+    """
+    return [name for name in packages if importlib.util.find_spec(name) is None]
 
 
 @dataclass(frozen=True)
