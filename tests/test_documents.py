@@ -11,9 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("guides/*.md")))]
@@ -110,9 +108,6 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     script = [(kind, shrunk(text) if kind == "bash" else text) for kind, text in blocks(page)]
     assert script
     (tmp_path / "page.json").write_text(json.dumps(script))
-    digit = np.zeros((8, 8), np.uint8)
-    digit[1:7, 3:5] = 200
-    Image.fromarray(digit).save(tmp_path / "digit.png")  # what the guides predict
     (tmp_path / "docs").symlink_to(ROOT / "docs")  # scripts of a checkout
     command = [sys.executable, "-c", _RUN_PAGE, "page.json", "shells" if page == "README.md" else "here"]
     answer = subprocess.run(

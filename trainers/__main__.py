@@ -22,7 +22,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     compare = commands.add_parser("compare", help="compare placements over seeds")
     options.add_compare_options(compare)
     compare.set_defaults(call=_compare)
-    claims = commands.add_parser("claims", help="test what is said about dropout")
+    claims = commands.add_parser("claims", help="test common claims about dropout")
     options.add_claims_commands(claims)
     claims.set_defaults(call=_claims)
     data = commands.add_parser("data", help="list, describe and import data sets; the cache")

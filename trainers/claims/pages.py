@@ -71,19 +71,21 @@ def _index(states, quick):
         "# Claims about dropout, tested",
         "",
         f"**{counts[REPRODUCED]} of {total} claims reproduced, {counts[REFUTED]} refuted, {counts[UNDECIDED]} "
-        f"undecided.** {counts['full']} ran in full. A letter marks a claim that is tested in two ways.",
+        f"undecided.** {counts['full']} ran in full. Claims with one number, such as 24a and 24b, are related.",
         "",
     ]
     if quick:
         lines += ["These are runs of `--quick`. They show that it works; their verdicts say nothing.", ""]
     lines += [
-        "Each claim has an experiment on real data, paired by seed, and a rule for its verdict that was fixed before "
-        "the first run. A claim is *refuted* if the data exclude the effect that it needs, and *undecided* if they do "
-        "neither; then its page says how small a difference could have been found, and how many seeds would decide. "
+        "Some claims are computed exactly. Each of the others has an experiment on real data, paired by seed. Every "
+        "rule for a verdict was fixed before the first run. A claim is *refuted* if the data exclude the effect that "
+        "it needs, and *undecided* if they do neither; then its page says how small a difference could have been "
+        "found, and how many seeds would decide. "
         "An undecided claim that has not run says so. The networks are small, so that two cores repeat everything; a "
         "verdict is about them. `python -m trainers claims list` prints the rules.",
         "",
-        "Each dot of a picture is a run, each bar the mean of an arm.",
+        "In most pictures a dot is a run and a bar the mean of an arm. In pictures of curves, a band holds the runs of "
+        "an arm. A computed claim shows its number and the value that theory gives.",
         "",
         "| | claim | verdict | picture | what was found |",
         "|---|---|---|---|---|",
@@ -139,13 +141,14 @@ def _page(claim, state, kept, results):
         lines += [f"It needs {claim.needs}."]
     elif claim.experiment:
         place = f"../{claim.experiment.name}/results.csv"
-        rows = f"The rows are in [`results.csv`]({place})." if results.rows else ""
+        rows = f" The rows are in [`results.csv`]({place})." if results.rows else ""
+        seconds = state["seconds"] if state["full"] else claim.seconds
         lines += [
             "```text",
             f"python -m trainers claims run {claim.id} --data-dir DIR",
             "```",
             "",
-            f"About {max(1, round(claim.seconds / 60))} minutes with one thread. {rows}".rstrip(),
+            f"About {verdicts.duration(seconds)} with one thread.{rows}",
         ]
     else:
         lines += [
@@ -164,7 +167,7 @@ def _status(state):
     if state["quick"]:
         return "Runs of `--quick`, which say nothing."
     if state["full"]:
-        return f"A full run: {state['seeds']} seeds for each arm, {round(state['seconds'] / 60)} minutes of training."
+        return f"A full run: {state['seeds']} seeds for each arm, {verdicts.duration(state['seconds'])} of training."
     return f"Not a full run: {state['seeds']} of {state['wanted']} seeds."
 
 
@@ -185,7 +188,7 @@ def _caption(claim):
 
 
 def _findings(findings):
-    lines = ["| part | verdict | mean | 95 % interval | over | p, Holm | P(below limit) | detectable | seeds |"]
+    lines = ["| part | verdict | mean | 95 % interval | over | p | P(below limit) | detectable | seeds |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
     for finding in findings:
         if finding["value"] is None:
@@ -205,6 +208,8 @@ def _findings(findings):
     if any(finding["detectable"] for finding in findings):
         lines += [
             "",
+            "*Over*: what the interval covers. *p*: of the paired test against the limit, corrected by Holm's method "
+            "if the rule counts parts. *P(below limit)*: the share of seeds whose value is below the limit. "
             "*Detectable*: the smallest true difference that so many seeds find with 80 % probability.",
         ]
     return lines
@@ -223,8 +228,9 @@ def _experiment(claim, kept, results):
     if sizes:
         lines += [
             f"{sizes['train']:,} training, {sizes['val']:,} validation and {sizes['test']:,} test examples, unless an "
-            "arm says otherwise. The test part is read once for each run, after training"
-            + (", and after each epoch for the picture; it decides nothing." if experiment.curves else "."),
+            "arm says otherwise. The test part is read after training"
+            + (", and after each epoch for the picture" if experiment.curves else "")
+            + "; it chooses no epoch, rate or arm.",
             "",
         ]
     lines += ["| arm | differs by | runs | test error, % | test loss, nats |", "|---|---|---|---|---|"]

@@ -55,13 +55,13 @@ def verdict_of(claim: Claim, out: str | Path, quick: bool = False) -> dict[str, 
     seconds = sum(row["seconds"] or 0.0 for row in kept.rows())
     if seeds < ENOUGH:
         facts["why"] = (
-            f"It has {seeds} of {wanted} seeds; the full run takes about {_minutes(claim.seconds)} with one thread."
+            f"It has {seeds} of {wanted} seeds; the full run takes about {duration(claim.seconds)} with one thread."
         )
     elif not full and not quick:
         facts["verdict"] = UNDECIDED
         facts["why"] = (
             f"It has {seeds} of {wanted} seeds, which point to: {verdict}. The full run takes about "
-            f"{_minutes(claim.seconds)} with one thread."
+            f"{duration(claim.seconds)} with one thread."
         )  # fmt: skip
     return {**state, **facts, "full": full, "seeds": seeds, "wanted": wanted, "seconds": seconds}
 
@@ -133,5 +133,14 @@ def _open(finding: Finding) -> str:
     )
 
 
-def _minutes(seconds):
-    return f"{max(1, round(seconds / 60))} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
+def duration(seconds: float) -> str:
+    """Returns a time in minutes, or in hours if it is long.
+
+    Examples:
+        >>> duration(40), duration(400), duration(18_000)
+        ('1 minute', '7 minutes', '5 hours')
+    """
+    if seconds >= 7200:
+        return f"{seconds / 3600:.0f} hours"
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"

@@ -1,4 +1,6 @@
-"""Serves an artefact over HTTP with ONNX Runtime and FastAPI: `pip install dropout-zoo[serve]`, no TensorFlow.
+"""Serves an artefact over HTTP with ONNX Runtime and FastAPI: `pip install '.[serve]'`.
+
+TensorFlow is not loaded.
 
     python onnx_http.py ARTEFACT [--port 8000]
 
