@@ -133,6 +133,48 @@ def test_so_many_pairs_are_needed_and_no_fewer():
         assert paired.power(difference, 1.0, n) >= 0.8 > paired.power(difference, 1.0, n - 1)
 
 
+def layout(rng, seeds, examples, of_seed, of_example, mean):
+    """Differences of a two-way layout `(seeds, examples)`."""
+    rows, columns = rng.normal(size=(seeds, 1)) * of_seed, rng.normal(size=examples) * of_example
+    return mean + rows + columns + rng.normal(size=(seeds, examples))
+
+
+def test_the_spread_over_seeds_and_examples_is_that_of_means_over_other_seeds_and_examples():
+    rng = np.random.default_rng(15)
+    predicted = [paired.crossed_spread(layout(rng, 40, 200, 0.3, 2.0, 0.0))(10) / 10**0.5 for _ in range(20)]
+    actual = np.std([layout(rng, 10, 200, 0.3, 2.0, 0.0).mean() for _ in range(2000)])
+    assert np.mean(predicted) == pytest.approx(actual, rel=0.08)
+
+
+def test_the_seeds_that_are_needed_find_the_difference_in_80_of_100_experiments():
+    rng = np.random.default_rng(16)
+    spread = paired.crossed_spread(layout(rng, 200, 400, 0.4, 0.5, 0.0))
+    n = paired.pairs_needed(0.2, spread)
+    found = [paired.crossed_interval(layout(rng, n, 400, 0.4, 0.5, 0.2))[2] < 0.05 for _ in range(400)]
+    assert abs(np.mean(found) - 0.8) < 0.09  # the interval is cautious, the components are estimates
+
+
+def test_seeds_do_not_replace_test_examples():
+    spread = paired.crossed_spread(layout(np.random.default_rng(17), 10, 400, 0.1, 3.0, 0.0))
+    assert paired.pairs_needed(0.2, spread) is None
+
+
+def test_with_several_comparisons_more_seeds_are_needed():
+    rng = np.random.default_rng(18)
+    part = Contrast("b minus a", {"b": 1, "a": -1}, least=0.3, measure="loss")
+    rows = {arm: {seed: {"loss": rng.normal(), "val_error": 1.0} for seed in range(10)} for arm in "ab"}
+    one, four = (part.find(Results(rows), comparisons) for comparisons in (1, 4))
+    assert (one.value, one.low, one.p) == (four.value, four.low, four.p)
+    assert four.needed > one.needed
+    assert four.detectable > one.detectable
+
+
+def test_equality_is_decided_by_the_distance_from_its_bound():
+    part = Contrast("b minus a", {"b": 1, "a": -1}, "zero", 0.5)
+    assert [part.distance(mean) for mean in (0.1, -0.4, 0.9)] == pytest.approx([0.4, 0.1, 0.4])
+    assert Contrast("b", {"b": 1}, "below", 0.2).distance(-0.05) == 0.2
+
+
 def test_the_interval_of_a_ratio_of_spreads_covers_it():
     rng, covered = np.random.default_rng(10), 0
     for _ in range(REPETITIONS):
@@ -153,7 +195,7 @@ def test_equal_spreads_are_called_different_5_times_in_100():
 def test_the_ratio_of_spreads_that_is_called_detectable_is_found_in_about_80_of_100_experiments():
     rng, repetitions = np.random.default_rng(14), 600
     first = rng.normal(size=(2, 20))
-    smallest, _ = rules._detectable_ratio(*first, 0.5)
+    smallest, _ = rules._detectable_ratio(*first, 0.5, 0.95)
     p = [paired.pitman_morgan(a, np.exp(smallest) * b)[1] for a, b in rng.normal(size=(repetitions, 2, 20))]
     assert abs(np.mean(np.array(p) < 0.05) - 0.8) < 0.08  # an approximation
 

@@ -13,8 +13,8 @@ from trainers.claims.claim import Claim, Experiment
 from trainers.claims.exact import EXACT
 from trainers.claims.kept import Kept, packed, unpacked
 from trainers.claims.measures import COLUMNS, MEASURES
-from trainers.claims.rules import REPRODUCED, Contrast, Every, Results, members
-from zoo.errors import BadInput
+from trainers.claims.rules import REPRODUCED, AtLeast, Contrast, Every, Results, members
+from zoo.errors import BadInput, OtherData
 from zoo.reading import read_csv
 
 # A rule does not change after its experiment ran. A new claim adds a line here, before its first run.
@@ -111,6 +111,8 @@ CLAIM = Claim(
     Every((Contrast("error, dropout minus none", {"dropout": 1, "none": -1}, "below", 0.2),)), EXPERIMENT,
 )  # fmt: skip
 
+NETWORKS = [("mlp", "none"), ("mlp", "dropout")]
+
 
 @pytest.fixture
 def one_claim(monkeypatch):
@@ -171,8 +173,76 @@ def test_what_a_killed_process_left_of_a_run_is_dropped(finished, one_claim, tmp
     curves = tmp_path / "small" / "curves.csv"
     header = curves.read_text().splitlines()[0].split(",")
     curves.write_text(curves.read_text() + ",".join(["mlp", "none", "2", *["1"] * (len(header) - 3)]) + "\n")
-    Kept(tmp_path, EXPERIMENT).begin([CLAIM])
+    Kept(tmp_path, EXPERIMENT).begin([CLAIM], NETWORKS)
     assert {row["seed"] for row in read_csv(curves)} == {0, 1}
+
+
+def test_a_row_without_its_examples_is_a_run_that_is_done_again(finished, one_claim, tmp_path):
+    shutil.copytree(finished[0] / "small", tmp_path / "small")
+    examples = tmp_path / "small" / "examples.csv"
+    examples.write_text("".join(examples.read_text().splitlines(keepends=True)[:-1]))
+    kept = Kept(tmp_path, EXPERIMENT)
+    assert kept.begin([CLAIM], NETWORKS) == {("mlp", "none", 0), ("mlp", "dropout", 0), ("mlp", "none", 1)}
+    assert len(kept.rows()) == 3
+
+
+def test_damaged_examples_are_refused_by_the_name_of_their_file(finished, one_claim, tmp_path):
+    shutil.copytree(finished[0] / "small", tmp_path / "small")
+    examples = tmp_path / "small" / "examples.csv"
+    examples.write_text(examples.read_text().rstrip()[:-9] + "\n")
+    with pytest.raises(BadInput, match=r"cannot read .*examples\.csv"):
+        verdicts.verdict_of(CLAIM, tmp_path)
+
+
+def test_rows_of_a_network_that_was_built_by_other_code_are_refused(finished, one_claim, tmp_path):
+    shutil.copytree(finished[0] / "small", tmp_path / "small")
+    with pytest.raises(BadInput, match="must hold the networks of small as they are now, got rows of mlp/dropout"):
+        Kept(tmp_path, EXPERIMENT).begin([CLAIM], [("mlp", "none"), ("code-12ab", "dropout")])
+
+
+def test_runs_on_other_data_are_refused_and_other_versions_are_noted(finished, one_claim, tmp_path):
+    shutil.copytree(finished[0] / "small", tmp_path / "small")
+    kept = Kept(tmp_path, EXPERIMENT)
+    data = {key: kept.about[key]["none"] for key in ("sizes", "fingerprint")}
+    with pytest.raises(OtherData, match="fingerprint"):
+        kept.note_run("none", {"versions": {}, "data": {**data, "fingerprint": {"test": "other"}}}, 2)
+    with pytest.raises(OtherData, match="sizes"):
+        kept.note_run("none", {"versions": {}, "data": {**data, "sizes": {"test": 1}}}, 2)
+    before = kept.about["versions"]["keras"]
+    for _ in range(2):
+        kept.note_run("none", {"versions": {"keras": "9.0"}, "data": data}, 2)
+    assert kept.about["versions"]["keras"] == f"{before} and 9.0"
+
+
+def test_the_seeds_of_one_part_give_no_verdict_while_another_part_lacks_them(finished, monkeypatch):
+    part = CLAIM.rule.parts[0]
+    more = dataclasses.replace(EXPERIMENT, arms={**EXPERIMENT.arms, "missing": {}})
+    sure = Contrast("error of none", {"none": 1}, "above")
+    lacking = Contrast("error, missing minus none", {"missing": 1, "none": -1}, "below", 0.2)
+    claim = dataclasses.replace(CLAIM, experiment=more, rule=AtLeast(1, (sure, lacking)))
+    monkeypatch.setattr(Kept, "check", lambda self, claims: None)
+    state = verdicts.verdict_of(claim, finished[1])
+    assert claim.rule.judge(Kept(finished[1], more).results())[0] == REPRODUCED
+    assert (state["verdict"], state["full"], state["seeds"]) == ("undecided", False, 0)
+    assert verdicts.verdict_of(dataclasses.replace(CLAIM, rule=Every((part,))), finished[1])["full"]
+
+
+def test_an_interrupted_claim_says_how_it_is_resumed_with_its_options(one_claim, monkeypatch, tmp_path):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "_carry_out", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"run small --resume --out .* --seeds 3 --workers 2"):
+        running.run(["small"], out=tmp_path, seeds=3, workers=2, quiet=True)
+
+
+def test_with_early_stopping_the_training_error_is_that_of_the_restored_epoch():
+    history = [
+        {"train_error_inference": error, "train_loss_inference": 0.0, "val_loss": 1.0} for error in (9.0, 5.0, 2.0)
+    ]
+    metrics = {"best_epoch": 2, "test_error": 7.0}
+    assert running._training(history, metrics)["gap"] == 5.0
+    assert running._training(history, metrics, 2)["gap"] == 2.0
 
 
 def test_a_changed_rule_is_refused(finished, monkeypatch):

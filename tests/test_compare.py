@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,11 @@ import psutil
 import pytest
 
 import trainers
-from trainers.comparison.compare import CURVES, RESULTS, TUNING_SEED, Progress
-from trainers.parallel.jobs import Job
+from trainers.comparison.compare import CURVES, RESULTS, TUNING_SEED, Progress, Sweep
+from trainers.parallel.jobs import Job, Outcome
 from trainers.parallel.processes import share
-from zoo.errors import BadInput
+from trainers.plan import Plan
+from zoo.errors import BadInput, OtherData
 from zoo.reading import read_csv
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +54,65 @@ def test_the_difference_is_that_of_the_runs_paired_by_seed(compared):
     errors = {(row["arm"], row["seed"]): row["test_error"] for row in read_csv(out / "results.csv")}
     differences = [errors["wide", seed] - errors["none", seed] for seed in (0, 1)]
     assert summary["pairs"][0]["difference"] == pytest.approx(np.mean(differences), abs=1e-4)
+
+
+class Copies:
+    """Carries out runs by copying a finished one; `changed` changes its `config.json`, or returns why the run fails."""
+
+    def __init__(self, folder, changed=lambda job, config: None):
+        self._folder, self._changed = folder, changed
+
+    def workers(self, jobs):
+        return 1
+
+    def carry_out(self, jobs, **options):
+        for job in jobs:
+            shutil.copytree(self._folder, job.folder)
+            config = json.loads((Path(job.folder) / "config.json").read_text())
+            message = self._changed(job, config)
+            (Path(job.folder) / "config.json").write_text(json.dumps(config))
+            metrics = None if message else json.loads((Path(job.folder) / "metrics.json").read_text())
+            yield Outcome(job, metrics, message)
+
+
+def sweep(out, crew):
+    return Sweep(out, crew, {}, Progress(quiet=True))
+
+
+PLANS = {("mlp", arm): Plan.make(model="mlp", placement=arm) for arm in ("none", "default")}
+
+
+def test_runs_that_had_other_data_are_refused_though_they_began_together(compared, tmp_path):
+    def changed(job, config):
+        if job.arm == "default":
+            config["data"]["fingerprint"]["test"] = "another"
+
+    out, _ = compared
+    with pytest.raises(OtherData, match="default/seed-0, which differ in fingerprint"):
+        sweep(tmp_path, Copies(out / "runs/mlp/none/seed-0", changed)).compare(PLANS, range(1))
+    (tmp_path / "same").mkdir()
+    sweep(tmp_path / "same", Copies(out / "runs/mlp/none/seed-0")).compare(PLANS, range(2))
+
+
+def test_a_candidate_that_fails_is_no_run_that_is_missing(compared, tmp_path):
+    """The arm has another one; resumed, the comparison would not try it again either."""
+
+    def changed(job, config):
+        return "diverged" if job.plan["recipe"]["learning_rate"] == 0.1 else None
+
+    out, _ = compared
+    actual = sweep(tmp_path, Copies(out / "runs/mlp/none/seed-0", changed))
+    chosen = actual.tuned(PLANS, {"learning_rate": [0.001, 0.1]}, 1)
+    assert {plan.recipe.learning_rate for plan in chosen.values()} == {0.001}
+    assert not actual.failed
+
+
+def test_the_name_of_an_arm_is_no_pattern(compared, tmp_path):
+    out, _ = compared
+    for arm in ("a*", "ab", "x[1]"):
+        shutil.copytree(out / "runs/mlp/none/seed-0", tmp_path / "runs/mlp" / arm / "seed-0")
+    actual = sweep(tmp_path, None)
+    assert [len(actual._metrics("mlp", arm)) for arm in ("a*", "ab", "x[1]")] == [1, 1, 1]
 
 
 def test_a_run_of_a_comparison_is_the_run_that_train_makes(compared, tmp_path):

@@ -81,6 +81,17 @@ def test_trials_that_were_stopped_or_failed_do_not_count(tmp_path):
     assert importance(folder) == before
 
 
+def test_trials_that_hyperband_paused_do_not_count_and_those_that_stopped_early_do(tmp_path):
+    folder = search(tmp_path / "s", by_hidden, tuner="hyperband", epochs=9)
+    before = importance(folder)
+    table = folder / "results.csv"
+    text = table.read_text()
+    table.write_text(text.replace("9,completed", "4,completed") + "9999,0,0,0,0.001,0.0,3,paused\n")
+    assert importance(folder) == before  # with early stopping, say
+    table.write_text(text + "9999,0,0,0,0.001,0.0,3,completed\n")
+    assert importance(folder) == before  # as earlier versions wrote it
+
+
 def test_too_few_trials_and_other_folders_are_refused(tmp_path, capsys):
     with pytest.raises(BadInput, match="at least 8"):
         importance(search(tmp_path / "s", by_hidden, count=7))

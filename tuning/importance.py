@@ -66,9 +66,11 @@ def importance(folder: str | Path) -> dict[str, float]:
 
 def _trials(out: Path, request: Request) -> list[dict[str, Any]]:
     """Returns the values of each full trial that was not a failure, and its mean `val_error`."""
-    rows: dict[str, list[dict]] = {}
-    for row in read_csv(out / "results.csv"):
-        paused = request.tuner == "hyperband" and row["epochs"] != request.base.recipe.epochs
+    table, rows = read_csv(out / "results.csv"), {}
+    # Earlier versions called a paused trial completed.
+    earlier = request.tuner == "hyperband" and not any(row["status"] == "paused" for row in table)
+    for row in table:
+        paused = earlier and row["epochs"] != request.base.recipe.epochs
         if row["status"] in ("completed", "stopped") and not paused:
             rows.setdefault(str(row["trial"]), []).append(row)
     names = list(request.space.candidates)

@@ -82,11 +82,15 @@ class Results:
         return (*named, "val_error", "val_loss", "epochs", "seconds")
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yields a row for each execution of each trial that has ended; a trial without executions has one row."""
+        """Yields a row for each execution of each trial that has ended; a trial without executions has one row.
+
+        A trial that Hyperband ended before its last epoch is `paused`.
+        """
         for trial in self._study.trials.values():
             if trial.status == "RUNNING":
                 continue
-            common = {"trial": trial.id, **trial.values, "status": trial.status.lower()}
+            paused = trial.status == "COMPLETED" and trial.until is not None
+            common = {"trial": trial.id, **trial.values, "status": "paused" if paused else trial.status.lower()}
             for execution, row in sorted(trial.executions.items()) or [("", {})]:
                 seed = self._seeds[execution] if row else ""
                 yield {**common, **row, "execution": execution, "seed": seed}

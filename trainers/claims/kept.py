@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from trainers.claims.claim import Claim, Experiment
 from trainers.claims.measures import COLUMNS
 from trainers.claims.rules import Results
+from zoo.data.fingerprint import check_same
 from zoo.errors import BadInput
 from zoo.files import Table, write_json
-from zoo.reading import read_csv, read_json
+from zoo.reading import read_csv, read_json, refusing
 from zoo.schema import by_name, record, require, text
 
 ABOUT, ROWS, CURVES, EXAMPLES = "experiment.json", "results.csv", "curves.csv", "examples.csv"
@@ -77,15 +78,40 @@ class Kept:
                     f"(hash {claim.hash()}, not {about['rules'].get(claim.id)}); restore the rule, or {_AGAIN}"
                 )
 
-    def begin(self, claims: list[Claim]) -> set[tuple]:
-        """Fixes the rules of `claims`, starts or continues the files, and returns the finished (model, arm, seed)."""
+    def note_run(self, arm: str, config: Mapping[str, Any], epochs: int) -> None:
+        """Adds what a run of `arm` was: the versions in its `config.json`, its data, and its epochs.
+
+        Raises:
+            OtherData: Earlier runs of the arm had other data.
+        """
+        about, data = self.about, {key: config["data"].get(key) for key in ("sizes", "fingerprint")}
+        before = {key: about.get(key, {}).get(arm) for key in data}
+        check_same(before, data, f"{arm} of {self.experiment.name}")
+        versions = about.get("versions", {})
+        for name, version in config["versions"].items():
+            if version not in (known := versions.get(name, "").split(" and ")):
+                versions[name] = " and ".join([*filter(None, known), version])
+        kept = {key: {**about.get(key, {}), arm: value} for key, value in data.items() if value is not None}
+        self.note(versions=versions, epochs={**about.get("epochs", {}), arm: epochs}, **kept)
+
+    def begin(self, claims: list[Claim], arms: Iterable[tuple[str, str]]) -> set[tuple]:
+        """Fixes the rules of `claims`, starts or continues the files, and returns the finished (model, arm, seed).
+
+        Raises:
+            BadInput: A row is not of one of `arms`, each (model, arm): its network was built by other code.
+        """
         if not self.about:
             rules = {claim.id: claim.hash() for claim in claims}
             self.note(experiment=self.experiment.hash(), rules=rules, quick=self.quick)
-        rows = self.rows()
-        finished = {_key(row) for row in rows}
-        for table, held in ((self._rows, rows), (self._curves, self.curves()), (self._examples, self._stored())):
-            # What a killed process wrote of a run without its row is dropped: that run is done again.
+        rows, arms, stored = self.rows(), set(arms), self._stored()
+        if others := {(row["model"], row["arm"]) for row in rows} - arms:
+            raise BadInput(
+                f"{self.folder} must hold the networks of {self.experiment.name} as they are now, got rows of "
+                f"{' and '.join(sorted(f'{model}/{arm}' for model, arm in others))}; restore them, or {_AGAIN}"
+            )
+        finished = {_key(row) for row in rows} & {_key(row) for row in stored}
+        for table, held in ((self._rows, rows), (self._curves, self.curves()), (self._examples, stored)):
+            # What was written of a run in part is dropped: that run is done again.
             table.start(row for row in held if _key(row) in finished)
         return finished
 
@@ -113,8 +139,9 @@ class Kept:
         results = Results({}, {})
         for row in self.rows():
             results.rows.setdefault(row["arm"], {})[row["seed"]] = row
-        for row in self._stored():
-            results.wrong.setdefault(row["arm"], {})[row["seed"]] = unpacked(row["wrong"])
+        with refusing(self.folder / EXAMPLES, _AGAIN):
+            for row in self._stored():
+                results.wrong.setdefault(row["arm"], {})[row["seed"]] = unpacked(row["wrong"])
         return results
 
 

@@ -30,7 +30,7 @@ def test_logits(model: "keras.Model", dataset: "Dataset") -> np.ndarray:
 def ensemble(model: "keras.Model", dataset: "Dataset", seed: int, masks: str) -> dict[str, float]:
     """Error and loss of the mean prediction of K masks, each of one thinned network or of its own for each example.
 
-    Also of the single masks: `..._error_sd`, the standard deviation of the error over disjoint groups of 20 masks.
+    Also of single masks: `..._error_single`, the mean error of one mask.
     """
     import zoo
 

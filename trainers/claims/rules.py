@@ -1,8 +1,8 @@
 """The rules for a verdict. Each is data, so that it can be fixed, hashed and printed before an experiment runs.
 
 A contrast is a weighted sum of measured values of the arms, computed for each seed. It holds if the
-interval of its mean lies on the claimed side of its limit. It fails if the interval excludes every effect of
-the claimed kind that is at least `least`. Otherwise it is open. A verdict is `reproduced`, `refuted`
+interval of its mean lies on the claimed side of its limit. Otherwise it fails if the interval excludes every
+effect of the claimed kind that is at least `least`, and else it is open. A verdict is `reproduced`, `refuted`
 or `undecided` in the same sense.
 """
 
@@ -70,8 +70,8 @@ class Contrast:
         weights: The weight of each arm, of `arm:measure`, or of `arm|arm`: of these arms the one with the lowest
             mean validation error.
         claimed: `below` the limit, `above` it, or `zero`: within `least` of it.
-        least: The smallest effect that counts. An interval that excludes it refutes the claim. Negative: the
-            claim fails only if the interval is so far on the other side.
+        least: The smallest effect that counts. An interval that excludes it, but not zero on the claimed side,
+            refutes the claim. Negative: the claim fails only if the interval is so far on the other side.
         limit: What the sum is compared with.
         measure: The measured value, unless a weight names its own.
         log: Takes logarithms, so that a difference is a ratio.
@@ -101,8 +101,8 @@ class Contrast:
         side, sign = ("above", -1) if self.claimed == "below" else ("below", 1)
         end = f"{self.limit + sign * self.least:.3g}"
         return (
-            f"{self.label}: holds if the interval of {terms} lies {self.claimed} {limit}{unit}, fails if all of it "
-            f"lies {side} {end}"
+            f"{self.label}: holds if the interval of {terms} lies {self.claimed} {limit}{unit}, else fails if all of "
+            f"it lies {side} {end}"
         )
 
     def _term(self, key):
@@ -110,8 +110,8 @@ class Contrast:
         name = f"the best on validation of ({', '.join(arm.split('|'))})" if "|" in arm else arm
         return f"{'log ' if self.log else ''}{measure or self.measure} of {name}"
 
-    def find(self, results: Results) -> Finding:
-        """Returns what the results say."""
+    def find(self, results: Results, comparisons: int = 1) -> Finding:
+        """Returns what the results say; what could be detected is for the first step of Holm's correction."""
         chosen = {key: self._chosen(key, results) for key in self.weights}
         seeds = _common(results.rows, chosen.values())
         values = np.array([self._value(results, chosen, seed) for seed in seeds], float)
@@ -141,14 +141,16 @@ class Contrast:
             p = None
         else:
             p = paired.t_test(zero, values)
-        crossed_low, crossed_high, crossed_p = self._crossed(results, chosen, seeds)
-        crossed = crossed_low is not None
+        differences = self._differences(results, chosen, seeds)
+        crossed = differences is not None and bool(np.ptp(differences))
         if crossed:
-            low, high, p = crossed_low, crossed_high, crossed_p
+            low, high, p = paired.crossed_interval(differences)
         half = (high - low) / 2
         sd = half / float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * math.sqrt(n)
-        smallest = paired.detectable(zero, values / values.std(ddof=1) * sd) if sd and np.ptp(values) else None
-        needed = paired.pairs_needed(max(abs(mean - self.limit), self.least), sd) if sd else None
+        level = 1 - (1 - LEVEL) / comparisons
+        smallest = paired.detectable(zero, values / values.std(ddof=1) * sd, level) if sd and np.ptp(values) else None
+        spread = paired.crossed_spread(differences) if crossed else sd
+        needed = paired.pairs_needed(self.distance(mean), spread, level) if sd else None
         verdict = self._verdict(low, high)
         low, high = low + self.limit, high + self.limit
         return Finding(
@@ -169,6 +171,11 @@ class Contrast:
             limit=self.limit,
             claimed=self.claimed,
         )
+
+    def distance(self, mean: float) -> float:
+        """Returns the difference that has to be found for a verdict, if the true value is `mean`."""
+        off = abs(mean - self.limit)
+        return abs(self.least - off) if self.claimed == "zero" else max(off, self.least)
 
     def _verdict(self, low, high):
         if self.claimed == "zero":
@@ -200,17 +207,17 @@ class Contrast:
             total += weight * (math.log(value) if self.log else value)
         return total
 
-    def _crossed(self, results, chosen, seeds):
-        """The interval over seeds and test examples, of errors whose examples are known."""
+    def _differences(self, results, chosen, seeds):
+        """The differences `(seeds, test examples)` of errors whose examples are known, None for other measures."""
         plain = self.measure == "test_error" and not self.log and not any(":" in key for key in self.weights)
         known = plain and all(seed in results.wrong.get(arm, {}) for arm in chosen.values() for seed in seeds)
         if not known:
-            return None, None, None
+            return None
         differences = sum(
             weight * np.stack([100.0 * results.wrong[chosen[key]][seed] for seed in seeds])
             for key, weight in self.weights.items()
         )
-        return paired.crossed_interval(differences - self.limit)
+        return differences - self.limit
 
 
 def _signed(weight):
@@ -251,7 +258,7 @@ class Spread:
             f"than in {self.a} (Pitman-Morgan test), fails if it is significantly larger"
         )
 
-    def find(self, results: Results) -> Finding:
+    def find(self, results: Results, comparisons: int = 1) -> Finding:
         """Returns what the results say; the value is the logarithm of the ratio of the standard deviations."""
         seeds = sorted(set(results.rows.get(self.a, {})) & set(results.rows.get(self.b, {})))
         a, b = ([results.rows[arm][seed].get(self.measure) for seed in seeds] for arm in (self.a, self.b))
@@ -265,7 +272,7 @@ class Spread:
             return Finding(self.label, UNDECIDED, n, why="an arm does not vary")
         value, (low, high) = 0.5 * math.log(ratio), _ratio_interval(a, b)
         verdict = UNDECIDED if p >= 1 - LEVEL else REPRODUCED if value < 0 else REFUTED
-        smallest, needed = _detectable_ratio(a, b, value)
+        smallest, needed = _detectable_ratio(a, b, value, 1 - (1 - LEVEL) / comparisons)
         return Finding(
             self.label,
             verdict,
@@ -291,14 +298,14 @@ def _ratio_interval(a, b):
     return math.log(ratio) - wide, math.log(ratio) + wide
 
 
-def _detectable_ratio(a, b, value):
+def _detectable_ratio(a, b, value, level):
     """The smallest log ratio of spreads that so many pairs find with 80 % power, and the pairs that `value` needs.
 
     The error of the log ratio is about sqrt((1 - r^2) / (n - 2)), of which the interval above is the exact form.
     """
     n, r = len(a), float(np.corrcoef(a, b)[0, 1])
-    times = float(stats.t.ppf((1 + LEVEL) / 2, n - 2) + stats.t.ppf(paired.POWER, n - 2))
-    normal = float(stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(paired.POWER))
+    times = float(stats.t.ppf((1 + level) / 2, n - 2) + stats.t.ppf(paired.POWER, n - 2))
+    normal = float(stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(paired.POWER))
     needed = math.ceil(2 + (1 - r * r) * (normal / value) ** 2) if value else None
     return times * math.sqrt((1 - r * r) / (n - 2)), needed if needed and needed <= 100_000 else None
 
@@ -331,7 +338,7 @@ class Disagreement:
             "if the jackknife interval of the difference in per cent lies below 0; fails if all of it lies above 0"
         )
 
-    def find(self, results: Results) -> Finding:
+    def find(self, results: Results, comparisons: int = 1) -> Finding:
         """Returns what the results say."""
         seeds = sorted(set(results.wrong.get(self.a, {})) & set(results.wrong.get(self.b, {})))
         n = len(seeds)
@@ -392,7 +399,7 @@ class Near:
         within = f"within {self.within:g} of" if self.within else "equal to"
         return f"{self.label}: holds if {self.measure} is {within} {self.target:g}, fails otherwise"
 
-    def find(self, results: Results) -> Finding:
+    def find(self, results: Results, comparisons: int = 1) -> Finding:
         """Returns what the results say."""
         value = results.rows["exact"][0].get(self.measure)
         if value is None:
@@ -454,7 +461,7 @@ class AtLeast:
 
     def judge(self, results: Results) -> tuple[str, list[Finding]]:
         """Returns the verdict, and what each part came to."""
-        findings = [part.find(results) for part in self.parts]
+        findings = [part.find(results, len(self.parts)) for part in self.parts]
         corrected = paired.holm([finding.p for finding in findings])
         findings = [
             dataclasses.replace(
@@ -500,7 +507,7 @@ def unit_of(part: Part) -> str:
         return " log ratio"
     measures = {key.partition(":")[2] or part.measure for key in getattr(part, "weights", {"": 1})}
     kinds = {_kind(measure) for measure in measures}
-    return f" {kinds.pop()}" if len(kinds) == 1 else ""
+    return f" {kinds.pop()}".rstrip() if len(kinds) == 1 else ""
 
 
 def _kind(measure):

@@ -69,8 +69,10 @@ def run(
     failed = []
     for experiment in experiments.values():
         where = {"data_dir": data_dir, "download": download}
-        again = ["--quick"] if quick else []
-        again += ["--data-dir", str(data_dir)] if data_dir else []
+        again = [name for name, given in (("--quick", quick), ("--download", download)) if given]
+        given = {"--seeds": seeds, "--data-dir": data_dir, "--workers": workers, "--scheduler": scheduler}
+        given |= {} if backend == "loky" else {"--backend": backend}
+        again += [word for option, value in given.items() if value is not None for word in (option, str(value))]
         with Progress(quiet) as progress, opened(backend, scheduler, workers, THREADS) as crew:
             try:
                 failed += _carry_out(Kept(out, experiment, quick), crew, where, progress, seeds)
@@ -115,7 +117,7 @@ def _carry_out(kept: Kept, crew, where, progress, seeds) -> list[dict]:
     crew.check_data(dataset, where)
     count = QUICK["seeds"] if kept.quick else min(seeds or experiment.seeds, experiment.seeds)
     with claimed(kept.folder, resume=True):
-        finished = kept.begin(catalogue.claims_of(experiment))
+        finished = kept.begin(catalogue.claims_of(experiment), plans)
         sweep = Sweep(crew.shared(kept.folder), crew, where, progress)
         if experiment.tune and not kept.quick:
             plans = _tuned(kept, sweep, plans)
@@ -166,16 +168,13 @@ def _keep(kept, outcome, plans, where):
 
     job, folder = outcome.job, Path(outcome.job.folder)
     history, plan = runs.read_history(folder), plans[job.model, job.arm]
-    kept.note(
-        versions=runs.read_config(folder)["versions"],
-        sizes={**kept.about.get("sizes", {}), job.arm: runs.read_config(folder)["data"]["sizes"]},
-        epochs={**kept.about.get("epochs", {}), job.arm: plan.recipe.epochs},
-    )
+    kept.note_run(job.arm, runs.read_config(folder), plan.recipe.epochs)
     options = dict(vars(plan.data))
     dataset = loaded(options.pop("dataset"), **where, **options)
     model = keras.saving.load_model(folder / runs.MODEL)
     wrong = measures.test_logits(model, dataset).argmax(-1) != dataset.test.y
-    row = {**outcome.metrics, **_training(history, outcome.metrics), "placement": str(plan.placement)}
+    row = {**outcome.metrics, **_training(history, outcome.metrics, plan.recipe.early_stopping)}
+    row |= {"placement": str(plan.placement)}
     for name in kept.experiment.measures_of(job.arm):
         row |= measures.MEASURES[name](model, dataset, job.seed)
     with whole():
@@ -184,9 +183,13 @@ def _keep(kept, outcome, plans, where):
     keras.backend.clear_session(free_memory=False)
 
 
-def _training(history, metrics):
-    """Error and loss on training examples at the end, in inference mode, and what training on did to the validation."""
-    last, losses = history[-1], [row["val_loss"] for row in history]
+def _training(history, metrics, early_stopping=None):
+    """Error and loss on training examples, in inference mode, and what training on did to the validation.
+
+    The network is that of the last epoch, with early stopping that of the best one.
+    """
+    losses = [row["val_loss"] for row in history]
+    last = history[metrics["best_epoch"] - 1 if early_stopping else -1]
     return {
         "train_error": last["train_error_inference"],
         "train_loss": last["train_loss_inference"],

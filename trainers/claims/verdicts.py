@@ -53,16 +53,14 @@ def verdict_of(claim: Claim, out: str | Path, quick: bool = False) -> dict[str, 
     verdict, findings = claim.rule.judge(results)
     facts = _facts(verdict, findings, [part.find(results) for part in claim.also])
     seconds = sum(row["seconds"] or 0.0 for row in kept.rows())
-    if seeds < ENOUGH:
-        facts["why"] = (
-            f"It has {seeds} of {wanted} seeds; the full run takes about {duration(claim.seconds)} with one thread."
-        )
-    elif not full and not quick:
+    if not full:
+        # Parts may have their seeds while those of others are missing.
+        points = f", which point to: {verdict}" if seeds >= ENOUGH else ""
         facts["verdict"] = UNDECIDED
         facts["why"] = (
-            f"It has {seeds} of {wanted} seeds, which point to: {verdict}. The full run takes about "
-            f"{duration(claim.seconds)} with one thread."
-        )  # fmt: skip
+            f"It has {seeds} of {wanted} seeds{points}. The full run takes about {duration(claim.seconds)} with one "
+            "thread."
+        )
     return {**state, **facts, "full": full, "seeds": seeds, "wanted": wanted, "seconds": seconds}
 
 
@@ -120,8 +118,15 @@ def _open(finding: Finding) -> str:
     """Why a part is undecided, with what it could have detected and how many seeds would decide."""
     if finding.detectable is None:
         return f"{finding.label}: {finding.why or 'the interval does not decide'}."
-    seeds = f"{finding.needed:,} seeds" if finding.needed else "more than 100,000 seeds"
-    effect = max(abs((finding.value or 0.0) - finding.limit), finding.least)
+    none = "more test examples: no number of seeds is enough" if finding.crossed else "more than 100,000 seeds"
+    seeds = f"{finding.needed:,} seeds" if finding.needed else none
+    off = abs((finding.value or 0.0) - finding.limit)
+    if finding.claimed == "zero":
+        return (
+            f"{finding.label}: {finding.n} seeds detect a distance of {finding.detectable:.2g}{finding.unit} from "
+            f"either bound with 80 % power; the measured one of {abs(finding.least - off):.2g} would need {seeds}."
+        )
+    effect = max(off, finding.least)
     if finding.limit:
         return (
             f"{finding.label}: {finding.n} seeds detect a distance of {finding.detectable:.2g}{finding.unit} from the "

@@ -27,6 +27,7 @@ from trainers.training.folder import LOCK, check_kind, claimed, free_name, given
 from trainers.training.progress import Live, duration, say
 from zoo import cli, data, fields, runs
 from zoo.checks import MOST, integers, mapping, number, one_of, shortest, texts
+from zoo.data import fingerprint
 from zoo.data.options import DataOptions
 from zoo.errors import BadInput, OtherData, RunFailed
 from zoo.files import Table, write_json
@@ -538,6 +539,7 @@ class Sweep:
         self._out, self._crew, self._where, self._progress = out, crew, where, progress
         self._id = uuid.uuid4().hex
         self._failed, self._begun, self._said = [], time.monotonic(), False
+        self._first: dict | None = None  # the data of the first run
 
     def tuned(self, plans, tune, seeds):
         """Returns each arm's plan with the candidates that had the lowest validation error.
@@ -581,6 +583,7 @@ class Sweep:
             values = ", ".join(f"{k} {shortest(v) if isinstance(v, float) else v}" for k, v in best[0])
             self._progress.say(f"{'/'.join(key)}: chose {values} by validation error")
         write_json(self._out / CHOSEN, {"/".join(key): dict(picked) for key, picked in picks.items()})
+        self._failed.clear()  # each arm has its recipe; a candidate that failed is no run that is missing
         return chosen
 
     def compare(self, plans, seeds):
@@ -648,7 +651,8 @@ class Sweep:
 
     def _metrics(self, model, arm):
         """The metrics of the finished runs of an arm."""
-        metrics = (runs.read_metrics(path.parent) for path in self._out.glob(f"runs/{model}/{arm}/*/{runs.METRICS}"))
+        folder = self._out / "runs" / model / arm  # no pattern: an arm may be called a*
+        metrics = (runs.read_metrics(path.parent) for path in folder.glob(f"*/{runs.METRICS}"))
         return [values for values in metrics if values]
 
     def _job(self, kind, plan, model, arm, seed, values=None):
@@ -675,6 +679,11 @@ class Sweep:
         for outcome in self._crew.carry_out(waiting, **self._where, **options):
             if isinstance(outcome.refused, OtherData):  # so would the other runs be
                 raise outcome.refused
+            if outcome.metrics and "expected" in options and not self._splits:
+                # Runs that began together had nothing to be compared with when they began.
+                held = runs.read_config(outcome.job.folder)["data"]
+                self._first = self._first or self._data() or held
+                fingerprint.check_same(self._first, held, outcome.job.folder)
             self._line(outcome, *self._progress.ended(outcome.job))
             yield outcome
 

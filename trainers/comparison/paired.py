@@ -7,7 +7,7 @@ errors are in per cent, losses in nats.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -216,20 +216,31 @@ def detectable(a: Sequence[float], b: Sequence[float], level: float = LEVEL, wan
     return float((b - a).std(ddof=1)) * _effect(a.size, level, wanted)
 
 
-def pairs_needed(difference: float, sd: float, level: float = LEVEL, wanted: float = POWER) -> int | None:
+def pairs_needed(
+    difference: float, sd: float | Callable[[int], float], level: float = LEVEL, wanted: float = POWER
+) -> int | None:
     """Returns how many pairs find a true mean difference with probability `wanted`; None if more than 100,000.
+
+    Args:
+        difference: The true mean difference.
+        sd: The standard deviation of the differences, or a function of the number of pairs, as of `crossed_spread`.
+        level: 1 minus the level of the test.
+        wanted: The probability.
 
     Examples:
         >>> pairs_needed(1.0, 1.0), pairs_needed(0.0, 1.0)
         (10, None)
     """
-    most = 100_000
-    if not difference or power(difference, sd, most, level) < wanted:
+    few, enough = 1, 100_000
+
+    def found(n):
+        return power(difference, sd(n) if callable(sd) else sd, n, level) >= wanted
+
+    if not difference or not found(enough):
         return None
-    few, enough = 1, most
     while enough - few > 1:
         middle = (few + enough) // 2
-        few, enough = (few, middle) if power(difference, sd, middle, level) >= wanted else (middle, enough)
+        few, enough = (few, middle) if found(middle) else (middle, enough)
     return enough
 
 
@@ -257,16 +268,40 @@ def crossed_interval(differences: np.ndarray, level: float = LEVEL) -> tuple:
     d = np.asarray(differences, dtype=float)
     if d.ndim != 2 or min(d.shape) < 2 or not np.ptp(d):
         return None, None, None
-    seeds, examples = d.shape
-    mean, of_seed, of_example = d.mean(), d.mean(axis=1), d.mean(axis=0)
-    ms_seed = examples * of_seed.var(ddof=1)
-    ms_example = seeds * of_example.var(ddof=1)
-    rest = d - of_seed[:, None] - of_example + mean
-    ms_rest = (rest**2).sum() / ((seeds - 1) * (examples - 1))
+    mean, seeds = d.mean(), len(d)
+    ms_seed, ms_example, ms_rest = _mean_squares(d)
     error = math.sqrt(max(ms_seed + ms_example - ms_rest, ms_seed, ms_example) / d.size)
     half = float(stats.t.ppf((1 + level) / 2, seeds - 1)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, seeds - 1))
     return float(mean - half), float(mean + half), p
+
+
+def crossed_spread(differences: np.ndarray) -> Callable[[int], float]:
+    """Returns the standard deviation of one seed's difference, as a function of the number of seeds.
+
+    Divided by the square root of that number it is the error of the mean over other seeds and other test examples, as
+    in `crossed_interval`. More seeds lower the part of the seeds alone: that of the examples stays.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> spread = crossed_spread(rng.normal(size=(10, 500)) + rng.normal(size=500))
+        >>> spread(10**6) / 10**3 > 0.9 * spread(10) / 10**0.5
+        True
+    """
+    d = np.asarray(differences, dtype=float)
+    seeds, examples = d.shape
+    ms_seed, ms_example, ms_rest = _mean_squares(d)
+    of_seed, of_example = max(0.0, ms_seed - ms_rest) / examples, max(0.0, ms_example - ms_rest) / seeds
+    return lambda n: math.sqrt(of_seed + (n * of_example + ms_rest) / examples)
+
+
+def _mean_squares(d):
+    """The mean squares of a two-way layout `(seeds, examples)`: of its rows, of its columns, and of the rest."""
+    seeds, examples = d.shape
+    of_seed, of_example = d.mean(axis=1), d.mean(axis=0)
+    rest = d - of_seed[:, None] - of_example + d.mean()
+    ms_rest = float((rest**2).sum()) / ((seeds - 1) * (examples - 1))
+    return examples * float(of_seed.var(ddof=1)), seeds * float(of_example.var(ddof=1)), ms_rest
 
 
 def paired(a: Sequence[float], b: Sequence[float], level: float = LEVEL, seed: int = 0) -> dict:

@@ -11,7 +11,7 @@ from trainers.parallel.jobs import Job, Outcome, attempt
 from zoo import data
 
 _TRACKER = "ignore:resource_tracker"  # warnings that begin so
-ATTEMPTS = 2  # retries of the jobs of a killed worker
+ATTEMPTS = 2  # tries after that of a killed worker
 
 
 class Processes:
@@ -49,8 +49,8 @@ def carry_out(jobs: Iterable[Job], workers: int, threads: int, **options: object
     """Carries out all `jobs` in `workers` processes, yielding each `Outcome` when it is known.
 
     A run that fails is reported, and the others continue. If a worker is killed, for example because
-    memory is short, its unfinished jobs are tried again `ATTEMPTS` times. `options` are passed to
-    `trainers.training.train.run`.
+    memory is short, the unfinished jobs are tried again, until `ATTEMPTS` tries in a row have finished none.
+    `options` are passed to `trainers.training.train.run`.
     """
     import joblib
     from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -70,6 +70,7 @@ def carry_out(jobs: Iterable[Job], workers: int, threads: int, **options: object
                 outcomes = pool(tasks)
             for outcome in outcomes:
                 pending.pop(outcome.job.folder)
+                crashes = 0
                 yield outcome
         except TerminatedWorkerError:
             crashes += 1
@@ -86,7 +87,8 @@ def _end_workers():
     """Ends the worker processes without waiting until they have cleaned up after themselves."""
     from joblib.externals import loky
 
-    loky.get_reusable_executor().shutdown(wait=False, kill_workers=True)
+    # Asked for with other arguments than joblib's, it would first wait until its runs end.
+    loky.get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
 
 
 @contextlib.contextmanager

@@ -61,6 +61,32 @@ def check(stated: Mapping[str, Any], dataset: "Dataset", whose: str) -> None:
             _refuse(dataset, whose, "its content", "another content", f"changes in {', '.join(changed)}", plain=True)
 
 
+def check_same(stated: Mapping[str, Any], other: Mapping[str, Any], whose: str) -> None:
+    """Checks that two runs had the same data, as far as both say.
+
+    Args:
+        stated: the entry `data` of the `config.json` of one run.
+        other: that of the other run.
+        whose: what the other run is, for the message.
+
+    Raises:
+        OtherData: something differs.
+
+    Examples:
+        >>> check_same({"sizes": {"test": 360}}, {"sizes": {"test": 360}, "fingerprint": {"test": "ab"}}, "runs/b")
+        >>> check_same({"sizes": {"test": 360}}, {"sizes": {"test": 100}}, "runs/b")
+        Traceback (most recent call last):
+        ...
+        zoo.errors.OtherData: all runs must have the same data, got others in runs/b, which differ in sizes; ...
+    """
+    for key in ("labels", "input_shape", "sizes", "fingerprint"):
+        if stated.get(key) is not None and other.get(key) not in (None, stated[key]):
+            raise OtherData(
+                f"all runs must have the same data, got others in {whose}, which differ in {key.replace('_', ' ')}; "
+                "give every run the same files, and start again with another --out"
+            )
+
+
 def check_labels(stated: Mapping[str, Any], dataset: "Dataset", whose: str) -> None:
     """Checks that the classes of `dataset` are those of `whose`, in their order.
 
