@@ -25,8 +25,10 @@ def test_the_shelf_holds_the_four_architectures_with_and_without_dropout():
     formats = {folder.name: list(contract.read(folder)["formats"]) for folder in ARTEFACTS}
     for model in catalogue.CONFIGS:
         assert formats[f"{model}-digits-none"] == formats[f"{model}-digits-default"] == ALL
-        assert formats[f"{model}-fashion_mnist-default"] == ["keras", "onnx"]
-    assert formats["transformer-glue-sst2-default"] == ALL
+    for name in ("cnn-fashion_mnist-default", "resnet-fashion_mnist-none", "transformer-fashion_mnist-custom"):
+        assert formats[name] == ["keras", "onnx"]
+    assert formats["mlp-fashion_mnist-custom"] == formats["cnn-fashion_mnist-none"] == ["keras"]
+    assert formats["transformer-glue-sst2-custom"] == ALL
 
 
 def test_the_shelf_is_small_and_holds_nothing_half_made():
