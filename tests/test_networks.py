@@ -143,6 +143,96 @@ def test_the_seed_decides_all_masks_also_those_at_no_site(digits, tmp_path):
     assert not np.array_equal(drawn[0], drawn[2])
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    path = tmp_path_factory.mktemp("texts") / "texts.csv"
+    words = np.random.default_rng(0).choice(["good", "bad", "film", "plot", "slow", "fine"], (120, 6))
+    rows = [f"{' '.join(row)},{int('good' in row)}" for row in words.tolist()]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "recurrent",
+    [
+        layers.LSTM(6),
+        layers.GRU(6),
+        layers.SimpleRNN(6),
+        layers.Bidirectional(layers.LSTM(6, dropout=0.2)),
+        layers.RNN([layers.LSTMCell(6), layers.GRUCell(5)]),
+        layers.TimeDistributed(layers.Dense(6)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_fresh_weights_of_layers_with_layers_inside_come_from_the_seed_alone(recurrent, texts, tmp_path):
+    x = keras.Input((16,), dtype="int32")
+    h = recurrent(layers.Embedding(50, 8)(x))
+    h = layers.GlobalAveragePooling1D()(h) if len(h.shape) == 3 else h
+    keras.Model(x, layers.Dense(2)(h)).save(tmp_path / "m.keras")
+    dataset = data.load(texts, vocabulary=50, length=16)
+    actual = network.survey(tmp_path / "m.keras", dataset)
+    one, again, other = (actual.build(dataset, actual.own, seed) for seed in (1, 1, 2))
+    assert same(one, again)
+    for first, second in zip(one.trainable_weights, other.trainable_weights, strict=True):
+        drawn = np.ptp(first.numpy()) > 0 and "bias" not in first.name
+        assert not drawn or not np.array_equal(first, second), first.path
+
+
+def textual(values=0.6, tokens=0.3):
+    """A network whose masks at `embedding` no Drop describes: two in a row, one of whole maps."""
+    x = keras.Input((16,), dtype="int32")
+    h = layers.Embedding(50, 8)(x)
+    h = layers.Dropout(values, name="drop_values")(layers.SpatialDropout1D(tokens, name="drop_tokens")(h))
+    h = layers.Dense(12, "relu")(layers.GlobalAveragePooling1D()(layers.LSTM(8, return_sequences=True)(h)))
+    return keras.Model(x, layers.Dense(2)(layers.Dropout(0.2, name="drop_hidden_1")(h)))
+
+
+def masks_of(model):
+    return {layer.name: layer.rate for layer in model.layers if hasattr(layer, "rate")}
+
+
+def test_own_keeps_the_masks_that_no_drop_describes(texts, tmp_path):
+    textual().save(tmp_path / "m.keras")
+    dataset, said = data.load(texts, vocabulary=50, length=16), []
+    actual = network.survey(tmp_path / "m.keras", dataset, say=said.append)
+    assert str(actual.own) == "embedding=own,hidden=0.2"
+    assert any("--drop embedding=own" in line for line in said)
+    own = {"drop_tokens": 0.3, "drop_values": 0.6, "drop_hidden_1": 0.2}
+    assert masks_of(actual.build(dataset, actual.own, 1)) == own
+    assert masks_of(actual.build(dataset, actual.named("none"), 1)) == {}
+    other = zoo.Placement.parse("embedding=own,hidden=0.5")
+    assert masks_of(actual.build(dataset, other, 1)) == {**own, "drop_hidden_1": 0.5}
+    assert masks_of(actual.build(dataset, zoo.Placement({"embedding": 0.1}), 1)) == {"drop_embedding_1": 0.1}
+    assert network.Network.from_json(json.loads(json.dumps(actual.to_json()))) == actual
+    tokens = np.random.default_rng(1).integers(1, 50, (8, 16))
+    drawn = [np.asarray(actual.build(dataset, actual.own, seed)(tokens, training=True)) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+def test_models_that_differ_in_such_masks_alone_train_differently(texts, tmp_path):
+    keras.utils.set_random_seed(0)
+    weights = textual().get_weights()
+    models = {"few": (0.0, 0.1), "many": (0.0, 0.7), "both": (0.6, 0.7)}
+    for name, rates in models.items():
+        model = textual(*rates)
+        model.set_weights(weights)
+        model.save(tmp_path / f"{name}.keras")
+    options = {"dataset": texts, "vocabulary": 50, "length": 16, "weights": "keep", "workers": 1, "quiet": True}
+    files = [tmp_path / f"{name}.keras" for name in models]
+    summary = trainers.compare(model=files, arm="own", seeds=1, epochs=1, out=tmp_path / "out", **options)
+    assert summary.runs["test_loss"].nunique() == 3
+
+
+def test_masks_are_kept_in_a_model_of_your_own_alone(file):
+    with pytest.raises(BadInput, match="rate at site 'hidden' must be a number for mlp"):
+        Plan.make(model="mlp", placement=zoo.Placement(keep=["hidden"]))
+    kept = zoo.place(keras.models.load_model(file), zoo.Placement({"conv": 0.1}, keep=["hidden"]))
+    assert sorted(masks_of(kept).values()) == [0.1, 0.4]
+    with pytest.raises(BadInput, match="site must be one of"):
+        zoo.place(keras.models.load_model(file), zoo.Placement(keep=["attention"]))
+
+
 def test_placements_of_a_model_are_own_none_and_everywhere(file, digits):
     actual = network.survey(file, digits)
     assert list(actual.sites) == ["input", "conv", "features", "hidden"]

@@ -145,6 +145,20 @@ def test_none_is_the_default_and_an_empty_mapping_is_none():
     assert resolve_placement("mlp", {}) == Placement()
 
 
+def test_masks_of_a_models_own_are_kept_where_the_placement_says_so():
+    kept = Placement({"hidden": 0.5}, keep=["features", "embedding", "hidden"])
+    assert kept.keep == ("embedding", "features")  # hidden has a rate
+    assert str(kept) == "embedding=own,features=own,hidden=0.5"
+    assert Placement.parse(str(kept)) == Placement.from_json(json.dumps(kept.to_json())) == copy.deepcopy(kept) == kept
+    assert kept != Placement({"hidden": 0.5})
+    assert kept.replaced(Placement({"features": 0.1})) == Placement(
+        {"features": 0.1, "hidden": 0.5}, keep=["embedding"]
+    )
+    assert kept.replaced(Placement(keep=["hidden"])).sites == {}
+    with pytest.raises(BadInput, match="site must be one of"):
+        Placement(keep=["nowhere"])
+
+
 def test_a_placement_cannot_be_changed():
     with pytest.raises(TypeError):
         Placement({"hidden": 0.5}).sites["hidden"] = Drop(0.1)

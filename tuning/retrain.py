@@ -16,7 +16,6 @@ from trainers.comparison.wording import sentence, too_few
 from trainers.plan import Plan
 from tuning.space import Space
 from zoo.files import replacing
-from zoo.placement.placement import Placement
 
 NONE, WINNER, RIVAL = "none", "winner", "best_rate"
 
@@ -86,7 +85,8 @@ def _without_dropout(space, base, values):
     plan = space.plan(base, space.control(values))
     fixed = {site: drop for site, drop in plan.placement.sites.items() if site not in space.rates}
     scaling = plan.placement.scaling if fixed else "inverted"
-    return dataclasses.replace(plan, placement=Placement(fixed, scaling, plan.placement.schedule))
+    placement = dataclasses.replace(plan.placement, sites=fixed, scaling=scaling)
+    return dataclasses.replace(plan, placement=placement)
 
 
 def verdict(pair: dict) -> str:

@@ -136,7 +136,8 @@ class Space:
         fixed = base.sites if base else {}
         some = any(values[f"rate_{site}"] for site in self.rates) or bool(fixed)
         scaling = values.get("scaling", base.scaling if base else "inverted") if some else "inverted"
-        return Placement({**fixed, **chosen}, scaling, base.schedule if base else "constant")
+        keep = base.keep if base else ()
+        return Placement({**fixed, **chosen}, scaling, base.schedule if base else "constant", keep)
 
     def plan(self, base: Plan, values: Mapping, seed: int | None = None) -> Plan:
         """Returns the plan `base` with the values of a choice, and with `seed` if it is given."""

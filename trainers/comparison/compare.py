@@ -332,7 +332,7 @@ def _default_arms(model):
     """The arms without `--arm`: no dropout, and the model's default or own."""
     if not isinstance(model, Network):
         return ARMS
-    if not model.own.sites:
+    if not model.own.sites and not model.own.keep:
         raise BadInput(
             f"--arm must be given for {model.label}, in which no dropout is recognised, got none; add an --arm such as "
             "mine=hidden=0.5, or --each-site"

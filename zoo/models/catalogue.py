@@ -132,6 +132,9 @@ def resolve_placement(
             f"placement must be a Placement, a dictionary of site to rate or Drop, or one of {', '.join(PLACEMENTS)}, "
             f"got {shown(placement)}"
         )
+    if placement.keep:
+        site = placement.keep[0]
+        raise BadInput(f"rate at site {site!r} must be a number for {model}, which has no masks of its own, got 'own'")
     return placement.check(config.sites(tokens), f"{model} over tokens" if tokens else model)
 
 

@@ -16,6 +16,7 @@ from zoo.placement.schedule import CONSTANT, Schedule
 from zoo.reading import parse_json
 
 SCALINGS = ("inverted", "original")
+OWN = "own"  # in place of a rate: the masks of a model's own
 _UNSCALED = {
     "gaussian": "its noise has mean 1, so there is nothing to scale at inference",
     "drop_block": "its factor differs between examples, so no single factor fits inference",
@@ -31,6 +32,8 @@ class Placement:
         scaling: `inverted` scales the kept values by 1/(1-rate) in training. `original` scales all
             values by 1-rate at inference (Srivastava et al. 2014).
         schedule: how all rates change during training: a `Schedule` or its text, such as `early:0.3`.
+        keep: sites of a model that is not one of the four whose own masks stay as they are, since no Drop describes
+            them: two masks in a row, or a kind that does not fit the site. The placement `own` has those.
 
     Raises:
         BadInput: an unknown site, an output site, or a kind that does not fit its site; `original`
@@ -40,11 +43,14 @@ class Placement:
     Examples:
         >>> str(Placement({"hidden": 0.5, "conv": Drop(0.1, "spatial")}))
         'conv=0.1:spatial,hidden=0.5'
+        >>> str(Placement({"hidden": 0.5}, keep=["embedding"]))
+        'embedding=own,hidden=0.5'
     """
 
     sites: Mapping[str, Drop] = field(default_factory=dict)
     scaling: str = "inverted"
     schedule: Schedule = CONSTANT
+    keep: tuple[str, ...] = ()
 
     if TYPE_CHECKING:  # what may be given is more than what the fields hold
 
@@ -53,6 +59,7 @@ class Placement:
             sites: Mapping[str, Drop | float | Sequence[float]] = ...,
             scaling: str = ...,
             schedule: Schedule | str = ...,
+            keep: Sequence[str] = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -82,11 +89,15 @@ class Placement:
             drops[site] = drop
         if not drops:  # equal to any other empty placement: there is no rate to change
             object.__setattr__(self, "schedule", CONSTANT)
+        kept = texts("keep", self.keep)
+        for site in kept:
+            check_site(site)
+        object.__setattr__(self, "keep", tuple(site for site in SITES if site in kept and site not in drops))
         ordered = {site: drops[site] for site in SITES if site in drops}
         object.__setattr__(self, "sites", MappingProxyType(ordered))
 
     def __hash__(self) -> int:
-        return hash((tuple(self.sites.items()), self.scaling, self.schedule))
+        return hash((tuple(self.sites.items()), self.scaling, self.schedule, self.keep))
 
     def __reduce__(self) -> tuple:
         # Python can neither copy nor pickle a read-only mapping.
@@ -105,9 +116,10 @@ class Placement:
         Raises:
             BadInput: the network lacks a site, or the number of rates is not that of the occurrences.
         """
-        for site, drop in self.sites.items():
+        for site in (*self.sites, *self.keep):
             if site not in sites:
                 raise BadInput(f"site must be one of {listed(sites)} for {model}, got {site!r}")
+        for site, drop in self.sites.items():
             if isinstance(drop.rate, tuple) and len(drop.rate) != len(sites[site]):
                 raise BadInput(
                     f"rate of site {site!r} must be one number, or {len(sites[site])} numbers (one per occurrence in "
@@ -117,7 +129,8 @@ class Placement:
 
     def replaced(self, other: "Placement") -> "Placement":
         """Returns this placement with the sites of `other` added, or replaced where both have one."""
-        return Placement({**self.sites, **other.sites}, self.scaling, self.schedule)
+        sites = {site: drop for site, drop in self.sites.items() if site not in other.keep}
+        return Placement({**sites, **other.sites}, self.scaling, self.schedule, (*self.keep, *other.keep))
 
     def not_in_files(self) -> str:
         """Returns the Drops that a file of stock Keras layers cannot hold, in the form of `--drop`."""
@@ -128,7 +141,8 @@ class Placement:
     def to_json(self) -> dict[str, Any]:
         """Returns the contents of a placement file."""
         schedule = {"schedule": str(self.schedule)} if self.schedule.moves else {}
-        return {"scaling": self.scaling, **schedule, "sites": {s: d.to_json() for s, d in self.sites.items()}}
+        keep = {"keep": list(self.keep)} if self.keep else {}
+        return {"scaling": self.scaling, **schedule, **keep, "sites": {s: d.to_json() for s, d in self.sites.items()}}
 
     @classmethod
     def from_json(cls, data: str | Mapping[str, Any]) -> "Placement":
@@ -136,7 +150,7 @@ class Placement:
 
         Args:
             data: JSON text, or the dictionary that it holds. All keys are optional: `sites`,
-                `scaling`, `schedule`, and `recipe`. The `best.json` of a search also holds the recipe
+                `scaling`, `schedule`, `keep`, and `recipe`. The `best.json` of a search also holds the recipe
                 of its best trial; it is no part of the placement, and is ignored here.
 
         Raises:
@@ -148,12 +162,13 @@ class Placement:
         """
         if isinstance(data, str):
             data = parse_json("the placement", data, 'write it as {"sites": {"hidden": 0.5}}', unique_keys)
-        contents = _checked_keys("placement", data, ("scaling", "schedule", "sites", "recipe", "settings"))
+        contents = _checked_keys("placement", data, ("scaling", "schedule", "sites", "keep", "recipe", "settings"))
         sites = contents.get("sites", {})
         if not isinstance(sites, dict):
             raise BadInput(f"sites must be a JSON object of site to rate or drop, got {shown(sites)}")
         drops = {s: _drop_from_json(s, d) for s, d in sites.items()}
-        return cls(drops, contents.get("scaling", "inverted"), contents.get("schedule", "constant"))
+        scaling, schedule = contents.get("scaling", "inverted"), contents.get("schedule", "constant")
+        return cls(drops, scaling, schedule, contents.get("keep", ()))
 
     # === The form of --drop ===
 
@@ -164,7 +179,7 @@ class Placement:
         Args:
             items: `SITE=RATE[/RATE...][:KIND][:RAMP][:BLOCK_SIZE]`, as a list, or joined by commas. The
                 items `scaling=original` and `schedule=early` set those. `RATE/` is the rate of a single
-                occurrence.
+                occurrence. `SITE=own` keeps the masks that a model of your own has there.
             scaling: scaling if no item sets it.
             schedule: schedule if no item sets it.
 
@@ -176,7 +191,7 @@ class Placement:
             0.5
         """
         items = [item for text in texts("drop", items) for item in text.split(",") if item.strip()]
-        sites: dict[str, Drop] = {}
+        sites: dict[str, Drop | str] = {}
         for item in items:
             site, equals, text = item.strip().partition("=")
             if not equals or not text:
@@ -193,11 +208,15 @@ class Placement:
                     f"site {site!r} must be given once, got {sites[site]} and {text}; "
                     "write several rates, one per occurrence, as 0.1/0.2/0.3"
                 )
-            sites[site] = _parse_drop(text)
-        return cls(sites, "inverted" if scaling is None else scaling, "constant" if schedule is None else schedule)
+            sites[site] = OWN if text == OWN else _parse_drop(text)
+        drops = {site: drop for site, drop in sites.items() if isinstance(drop, Drop)}
+        keep = [site for site in sites if site not in drops]
+        scaling, schedule = scaling or "inverted", schedule or "constant"
+        return cls(drops, scaling, schedule, keep)
 
     def __str__(self) -> str:
-        items = [f"{site}={drop}" for site, drop in self.sites.items()]
+        said = {**self.sites, **dict.fromkeys(self.keep, OWN)}
+        items = [f"{site}={said[site]}" for site in SITES if site in said]
         items += ["scaling=original"] if self.scaling == "original" else []
         items += [f"schedule={self.schedule}"] if self.schedule.moves else []
         return ",".join(items)

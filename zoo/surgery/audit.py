@@ -119,7 +119,8 @@ class _Case:
         sites = {s: d for s, d in self.own.sites.items() if s != site}
         if site is not None and drop is not None:
             sites[site] = drop
-        words = " ".join(f"--drop {s}={d}" for s, d in Placement(sites).sites.items()) or "--placement none"
+        changed = Placement(sites, keep=[s for s in self.own.keep if s != site])
+        words = " ".join(f"--drop {item}" for item in str(changed).split(",") if item) or "--placement none"
         return f"python -m zoo place {self.name} {words} --out fixed.keras"
 
     def source(self, mask: Mask) -> Node | None:

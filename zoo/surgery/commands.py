@@ -1,6 +1,7 @@
 """`python -m zoo sites` and `place`, and how commands open a MODEL."""
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def chosen(placement: str | None, drop: list[str] | None, scaling: str | None) -
         if isinstance(contents, dict) and contents.get("recipe"):
             print(f"{placement} also holds a recipe, which is not used here", file=sys.stderr)
         read = Placement.from_json(contents)
-        return Placement({**read.sites, **dropped.sites}, scaling or read.scaling, read.schedule)
+        return dataclasses.replace(read.replaced(dropped), scaling=scaling or read.scaling)
     from zoo.surgery.place import NAMED
 
     if placement not in NAMED:

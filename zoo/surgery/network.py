@@ -1,5 +1,6 @@
 """Whose network is trained: a model that is not one of the four, as a value that a run records and builds from."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -112,12 +113,11 @@ class Network:
             BadInput: the model is no longer what it was, or does not fit the data.
         """
         from zoo import keras_graph
-        from zoo.dropout.layers import is_mask
-        from zoo.surgery.place import place
+        from zoo.surgery.place import placed
 
-        model = place(self._prepared(dataset, seed), placement, seed)
-        # Masks at no recognised site, and augmentation, draw by the seed too.
-        layers = [part for part in keras_graph.inside(model) if not is_mask(part) or not part.name.startswith("drop_")]
+        model, inserted = placed(self._prepared(dataset, seed), placement, seed)
+        # Masks that stay, and augmentation, draw by the seed too.
+        layers = [part for part in keras_graph.inside(model) if not any(part is layer for layer in inserted)]
         states = [s for part in layers if keras_graph.owns_generator(part) for s in keras_graph.generator_states(part)]
         for number, state in enumerate({id(state): state for state in states}.values()):
             state.assign([of_layer(seed, f"own {number}") % 2**32, 0])
@@ -206,20 +206,29 @@ def survey(
     say(f"{network.label}: {_found(recognised.blocks())}")
     words = [f"{row['kind']} {row['rate']:g} in {row['layer']}: {row['why']}" for row in recognised.elsewhere]
     for line in words:
-        say(f"note: it keeps {line}")
+        say(f"note: it has {line}")
+    own = recognised.own()
+    if own.keep:
+        say(
+            f"note: its masks at {listed(own.keep)} are none that a placement describes; `own` keeps them, and so does "
+            f"--drop {own.keep[0]}=own"
+        )
     if foreign := _foreign(raw):
-        say(f"note: runs of it are trained and compared, but not exported: {listed(foreign)} are not layers of Keras")
-    return dataclasses.replace(
-        network, sites=recognised.blocks(), own=recognised.own(), elsewhere=tuple(words), ending=ending
-    )
+        say(
+            f"note: runs of it are trained and compared, but not exported: {listed(foreign)}, which Keras does not have"
+        )
+    return dataclasses.replace(network, sites=recognised.blocks(), own=own, elsewhere=tuple(words), ending=ending)
 
 
 def _foreign(model):
     """Returns the names of the classes of layers that are not Keras', which an artefact cannot hold."""
     from zoo import keras_graph
+    from zoo.dropout import layers
 
     kinds = {type(layer) for layer in keras_graph.inside(model)}
-    return sorted(kind.__name__ for kind in kinds if kind.__module__.partition(".")[0] != "keras")
+    # The mask layers of this project are saved as Keras' own, but for one.
+    ours = {kind for kind in vars(layers).values() if isinstance(kind, type)} - {layers.DropBlock2D}
+    return sorted(kind.__name__ for kind in kinds - ours if not keras_graph.family_of(kind))
 
 
 def _found(sites):
@@ -383,7 +392,8 @@ def _reinitialise(layer, number, seed):
         if "seed" in config:
             config["seed"] = of_weight(seed, f"layer {number}", weight.name)
             initializer = type(initializer).from_config(config)
-            setattr(layer, slot, initializer)
+            with contextlib.suppress(AttributeError):  # a recurrent layer shows that of its cell, which comes later
+                setattr(layer, slot, initializer)
             weight.assign(initializer(weight.shape, weight.dtype))
 
 

@@ -51,16 +51,21 @@ def place(model: "keras.Model", placement: "PlacementLike" = None, seed: int = 0
         >>> [layer.rate for layer in softer.layers if layer.name.startswith("drop_")]
         [0.3]
     """
+    return placed(model, placement, seed)[0]
+
+
+def placed(model: "keras.Model", placement: "PlacementLike", seed: int) -> tuple["keras.Model", list["keras.Layer"]]:
+    """Returns what `place` returns, and the layers in it that the placement put there."""
     from zoo import keras_graph
     from zoo.surgery.recognise import sites
 
     integer("seed", seed, 0, MOST["seed"])
     recognised = sites(model)
     if placement is None or placement in ("own", "default"):
-        return keras_graph.rebuilt(model)
+        return keras_graph.rebuilt(model), []
     placement = resolved(placement, recognised, model.name)
     edits = _Edits(recognised, placement, seed, {layer.name for layer in keras_graph.inside(model)})
-    return keras_graph.rebuilt(model, edits.skip, edits.after, edits.replace)
+    return keras_graph.rebuilt(model, edits.skip, edits.after, edits.replace), edits.inserted
 
 
 def resolved(placement: Any, recognised: "Recognised", name: str) -> Placement:
@@ -124,8 +129,9 @@ class _Edits:
 
         self._placement, self._seed = placement, seed
         self._moving = MovingRate(placement.schedule) if placement.schedule.moves else None
-        self.skip, self._chains, self._rates = set(), {}, {}
-        masks = [mask for row in recognised for mask in row.place.masks]
+        self.skip, self._chains, self._rates, self.inserted = set(), {}, {}, []
+        changed = [row for row in recognised if row.site not in placement.keep]
+        masks = [mask for row in changed for mask in row.place.masks]
         for mask in masks:
             self.skip.add(id(mask.step.symbols[0]))
             if mask.scale is not None:
@@ -133,7 +139,7 @@ class _Edits:
         gone = {mask.step.operation.name for mask in masks} | {m.scale.operation.name for m in masks if m.scale}
         self._names = names - gone
         rates = {s: drop.rates(recognised.blocks()[s]) for s, drop in placement.sites.items()}
-        for row in recognised:
+        for row in changed:
             drop = placement.sites.get(row.site)
             rate = rates[row.site][row.occurrence - 1] if drop else None
             if row.place.step is not None:
@@ -165,6 +171,7 @@ class _Edits:
         layer.moving = self._moving
         chain = self._chains.setdefault(id(tensor), [])
         chain.append(layer)
+        self.inserted.append(layer)
         if self._placement.scaling == "original":
             chain.append(scale_layer(rate, name=self._free(f"scale_{name}"), dtype=dtype))
 

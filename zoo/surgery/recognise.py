@@ -97,19 +97,23 @@ class Recognised(list):
         return {site: indices for site, indices in blocks.items() if indices}
 
     def own(self) -> Placement:
-        """Returns the placement that the model came with, as far as its masks are kinds of ours."""
+        """Returns the placement that the model came with; it keeps the masks that no Drop describes."""
         from zoo.placement.drop import KINDS, Drop
 
-        drops = {}
+        drops, keep = {}, []
         for site in self.blocks():
-            masks = [row.mask for row in self if row.site == site]
+            rows = [row for row in self if row.site == site]
+            masks = [row.mask for row in rows]
             kinds = {mask["kind"] for mask in masks if mask}
-            if len(kinds) == 1 and (kind := kinds.pop()) in KINDS and site in KINDS[kind]:
-                rates = tuple(mask["rate"] if mask else 0.0 for mask in masks)
-                if max(rates) >= 1:  # Keras allows it; there is no such Drop
-                    continue
+            if not kinds:
+                continue
+            kind, rates = kinds.pop(), tuple(mask["rate"] if mask else 0.0 for mask in masks)
+            described = not kinds and site in KINDS.get(kind, ()) and max(rates) < 1
+            if described and all(len(row.place.masks) <= 1 for row in rows):
                 drops[site] = Drop(rates[0] if len(set(rates)) == 1 else rates, kind)
-        return Placement(drops)
+            else:
+                keep.append(site)
+        return Placement(drops, keep=keep)
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `python -m zoo sites --json` prints."""
