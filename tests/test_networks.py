@@ -152,6 +152,17 @@ def texts(tmp_path_factory):
     return path
 
 
+def test_a_model_may_begin_with_augmentation(digits, tmp_path):
+    augmented = keras.Sequential([keras.Input((8, 8, 1)), layers.RandomFlip(), layers.RandomRotation(0.1)])
+    x = keras.Input((8, 8, 1))
+    h = layers.Flatten()(layers.Rescaling(1 / 255)(augmented(x)))
+    keras.Model(x, layers.Dense(10)(layers.Dropout(0.2)(h))).save(tmp_path / "m.keras")
+    assert str(network.survey(tmp_path / "m.keras", digits).own) == "input=0.2"
+    keras.Model(x, layers.Dense(10)(layers.Flatten()(augmented(x)))).save(tmp_path / "m.keras")
+    with pytest.raises(BadInput, match="--input-range"):
+        network.survey(tmp_path / "m.keras", digits)
+
+
 @pytest.mark.parametrize(
     "recurrent",
     [

@@ -320,8 +320,12 @@ def _start(name, model, dataset, input_range):
 
     kind, dtype = _INPUTS[dataset.kind]
     x = keras.Input(dataset.input_shape, name=kind, dtype=dtype)
-    first = next(iter(keras_graph.Graph(model).steps)).operation
-    scaled = isinstance(first, keras.layers.Rescaling | keras.layers.Normalization) or name.startswith("applications/")
+    scaling = keras.layers.Rescaling | keras.layers.Normalization
+    operations = [step.operation for step in keras_graph.Graph(model).steps]
+    # Augmentation may come before it.
+    past = [op for op in operations if isinstance(op, scaling) or "preprocessing" not in keras_graph.family(op)]
+    first = (past or operations)[0]
+    scaled = isinstance(first, scaling) or name.startswith("applications/")
     if dataset.kind == "table" and not isinstance(first, keras.layers.Normalization):
         layer = keras.layers.Normalization(name=rows.LAYER)
         y = layer(x)
