@@ -75,7 +75,7 @@ def busiest(seconds: list[float], workers: int = 2) -> float:
 
     Examples:
         >>> busiest([3.0, 1.0, 1.0, 2.0])
-        5.0
+        4.0
     """
     totals = [0.0] * workers
     for each in seconds:

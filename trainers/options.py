@@ -79,7 +79,7 @@ def add_placement_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="SITE=RATE[:KIND]",
         help=f"dropout at this site and at no other; repeatable; kinds: {', '.join(KINDS)}; "
-        "as in hidden=0.5 or conv=0.1/0.2:spatial",
+        "as in hidden=0.5 or conv=0.1/0.2:spatial; SITE=own keeps the masks that a model of your own has there",
     )
     group.add_argument(
         "--placement",

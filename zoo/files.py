@@ -40,7 +40,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {reason(error)}, then try again (an earlier file is kept)") from error
+        raise CannotWrite(
+            f"cannot write {path}: {reason(error)}, then resume with --resume (an earlier file is kept)"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -29,7 +29,8 @@ def add_place(commands: argparse._SubParsersAction) -> None:
         "--drop",
         action="append",
         metavar="SITE=RATE[:KIND]",
-        help=f"dropout at this site and at no other; repeatable; kinds: {', '.join(KINDS)}",
+        help="dropout at this site and at no other; SITE=own keeps the masks that are there; repeatable; "
+        f"kinds: {', '.join(KINDS)}",
     )
     parser.add_argument(
         "--placement", metavar="NAME|FILE.json", help="none, own, everywhere, or a placement file such as best.json"
