@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -233,6 +234,19 @@ def test_models_that_differ_in_such_masks_alone_train_differently(texts, tmp_pat
     files = [tmp_path / f"{name}.keras" for name in models]
     summary = trainers.compare(model=files, arm="own", seeds=1, epochs=1, out=tmp_path / "out", **options)
     assert summary.runs["test_loss"].nunique() == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "embedding"), [("winner", (0.0, 0.6)), ("values_and_tokens_30", (0.3, 0.6)), ("tokens_30", (0.3, 0.0))]
+)
+def test_the_networks_that_drop_tokens_are_trained_with_the_masks_that_they_have(name, embedding, texts, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "docs" / "searches")
+    dataset = data.load(texts, vocabulary=8000, length=16)
+    actual = network.survey(f"token_dropout:{name}", dataset)
+    assert str(actual.own) == "embedding=own,attention=0.2,ffn_out=0.2"
+    masks = masks_of(actual.build(dataset, actual.own, 1))
+    assert (masks["drop_tokens"], masks["drop_embedding_1"]) == embedding
+    assert masks["drop_attention_1"] == masks["drop_ffn_out_1"] == 0.2
 
 
 def test_masks_are_kept_in_a_model_of_your_own_alone(file):
