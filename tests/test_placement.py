@@ -145,6 +145,12 @@ def test_none_is_the_default_and_an_empty_mapping_is_none():
     assert resolve_placement("mlp", {}) == Placement()
 
 
+@pytest.mark.parametrize("options", [{"scaling": ""}, {"schedule": ""}])
+def test_an_empty_option_is_no_default(options):
+    with pytest.raises(BadInput, match=next(iter(options))):
+        Placement.parse("hidden=0.5", **options)
+
+
 def test_masks_of_a_models_own_are_kept_where_the_placement_says_so():
     kept = Placement({"hidden": 0.5}, keep=["features", "embedding", "hidden"])
     assert kept.keep == ("embedding", "features")  # hidden has a rate

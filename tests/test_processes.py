@@ -5,8 +5,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 # Runs that only wait, so that nothing but the processes themselves is tested.
 RUNS = """
@@ -44,7 +42,6 @@ def child(tmp_path, code):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_error_between_two_runs_ends_the_sweep_at_once(tmp_path):
     begun = time.monotonic()
     ended = child(tmp_path, RAISES)
@@ -53,7 +50,6 @@ def test_an_error_between_two_runs_ends_the_sweep_at_once(tmp_path):
     assert time.monotonic() - begun < 60
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_workers_may_be_killed_more_often_than_the_tries_if_runs_end_in_between(tmp_path):
     ended = child(tmp_path, KILLS)
     assert ended.stdout.split() == ["12"], ended.stderr

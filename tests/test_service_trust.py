@@ -237,7 +237,7 @@ class Chief:
     "chief",
     [
         Chief("../../x"),
-        Chief("/tmp/x"),
+        Chief("/x"),
         Chief(".."),
         Chief(""),
         Chief("0001", **{"tuner/trial_id": "../../x"}),

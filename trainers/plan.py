@@ -16,7 +16,7 @@ from zoo import checks, cli, fields, runs
 from zoo.data.options import DataOptions, dataset_name
 from zoo.errors import BadInput
 from zoo.models import catalogue
-from zoo.placement.placement import OWN, Placement, unique_keys
+from zoo.placement.placement import Placement, unique_keys
 from zoo.reading import parse_json, read_text
 from zoo.schema import all_of, record, require
 from zoo.surgery.network import Network
@@ -152,8 +152,7 @@ class Plan:
             words += [word for name in self.network.imports for word in ("--import", name)]
         default = self.network.own if self.network else catalogue.named_placement(self.model, "default")
         if self.placement != default:
-            said = {**self.placement.sites, **dict.fromkeys(self.placement.keep, OWN)}
-            drops = [word for site, drop in said.items() for word in ("--drop", f"{site}={drop}")]
+            drops = [word for item in self.placement.drops() for word in ("--drop", item)]
             words += drops or ["--placement", "none"]
             words += ["--scaling", self.placement.scaling] if self.placement.scaling != "inverted" else []
             words += ["--drop-schedule", str(self.placement.schedule)] if self.placement.schedule.moves else []

@@ -682,7 +682,7 @@ class Sweep:
             if outcome.metrics and "expected" in options and not self._splits:
                 # Runs that began together had nothing to be compared with when they began.
                 held = runs.read_config(outcome.job.folder)["data"]
-                self._first = self._first or self._data() or held
+                self._first = self._first or self._data()
                 fingerprint.check_same(self._first, held, outcome.job.folder)
             self._line(outcome, *self._progress.ended(outcome.job))
             yield outcome

@@ -211,12 +211,16 @@ class Placement:
             sites[site] = OWN if text == OWN else _parse_drop(text)
         drops = {site: drop for site, drop in sites.items() if isinstance(drop, Drop)}
         keep = [site for site in sites if site not in drops]
-        scaling, schedule = scaling or "inverted", schedule or "constant"
-        return cls(drops, scaling, schedule, keep)
+        scaling = "inverted" if scaling is None else scaling
+        return cls(drops, scaling, "constant" if schedule is None else schedule, keep)
+
+    def drops(self) -> list[str]:
+        """Returns what each site gets, in the form of `--drop` and in the order of the sites."""
+        said = {**self.sites, **dict.fromkeys(self.keep, OWN)}
+        return [f"{site}={said[site]}" for site in SITES if site in said]
 
     def __str__(self) -> str:
-        said = {**self.sites, **dict.fromkeys(self.keep, OWN)}
-        items = [f"{site}={said[site]}" for site in SITES if site in said]
+        items = self.drops()
         items += ["scaling=original"] if self.scaling == "original" else []
         items += [f"schedule={self.schedule}"] if self.schedule.moves else []
         return ",".join(items)

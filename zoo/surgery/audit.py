@@ -120,7 +120,7 @@ class _Case:
         if site is not None and drop is not None:
             sites[site] = drop
         changed = Placement(sites, keep=[s for s in self.own.keep if s != site])
-        words = " ".join(f"--drop {item}" for item in str(changed).split(",") if item) or "--placement none"
+        words = " ".join(f"--drop {item}" for item in changed.drops()) or "--placement none"
         return f"python -m zoo place {self.name} {words} --out fixed.keras"
 
     def source(self, mask: Mask) -> Node | None:

@@ -210,8 +210,8 @@ def survey(
     own = recognised.own()
     if own.keep:
         say(
-            f"note: its masks at {listed(own.keep)} are none that a placement describes; `own` keeps them, and so does "
-            f"--drop {own.keep[0]}=own"
+            f"note: no placement describes its masks at {listed(own.keep)}; `own` keeps them, and so does --drop "
+            f"{own.keep[0]}=own"
         )
     if foreign := _foreign(raw):
         say(
