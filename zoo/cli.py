@@ -10,7 +10,7 @@ import shlex
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from zoo import checks, files, interrupts, startup, streams
 from zoo.errors import BadInput, CannotWrite, RunFailed
@@ -129,6 +129,18 @@ def settings(pairs: Iterable[str] | None, option: str = "--set") -> dict[str, st
             raise BadInput(f"{option} must name {key} once, got {values[key]} and {value}")
         values[key] = value
     return values
+
+
+def words(options: Mapping[str, object]) -> list[str]:
+    """Returns options as the words of a command, without those that are None or False.
+
+    Examples:
+        >>> words({"--seeds": 3, "--quick": True, "--workers": None})
+        ['--seeds', '3', '--quick']
+    """
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    pairs = ([name] if value is True else [name, str(value)] for name, value in given.items())
+    return [word for pair in pairs for word in pair]
 
 
 def run(main: Callable) -> typing.NoReturn:

@@ -148,7 +148,7 @@ def _page(claim, state, kept, results):
             f"python -m trainers claims run {claim.id} --data-dir DIR",
             "```",
             "",
-            f"About {verdicts.duration(seconds)} with one thread.{rows}",
+            f"About {verdicts.minutes(seconds)} with one thread.{rows}",
         ]
     else:
         lines += [
@@ -167,7 +167,7 @@ def _status(state):
     if state["quick"]:
         return "Runs of `--quick`, which say nothing."
     if state["full"]:
-        return f"A full run: {state['seeds']} seeds for each arm, {verdicts.duration(state['seconds'])} of training."
+        return f"A full run: {state['seeds']} seeds for each arm, {verdicts.minutes(state['seconds'])} of training."
     return f"Not a full run: {state['seeds']} of {state['wanted']} seeds."
 
 

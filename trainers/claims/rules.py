@@ -39,7 +39,8 @@ class Results:
 class Finding:
     """What one part of a rule came to; all values in the unit of the measure.
 
-    `low` and `high` are the interval over seeds; with `crossed`, over seeds and test examples.
+    `low` and `high` are the interval over seeds; with `crossed`, over seeds and test examples. `needed` seeds
+    detect a difference of `effect`.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Finding:
     better: float | None = None
     detectable: float | None = None
     needed: int | None = None
+    effect: float | None = None
     least: float = 0.0
     unit: str = ""
     why: str = ""
@@ -150,7 +152,8 @@ class Contrast:
         level = 1 - (1 - LEVEL) / comparisons
         smallest = paired.detectable(zero, values / values.std(ddof=1) * sd, level) if sd and np.ptp(values) else None
         spread = paired.crossed_spread(differences) if crossed else sd
-        needed = paired.pairs_needed(self.distance(mean), spread, level) if sd else None
+        effect = self.distance(mean)
+        needed = paired.pairs_needed(effect, spread, level) if sd else None
         verdict = self._verdict(low, high)
         low, high = low + self.limit, high + self.limit
         return Finding(
@@ -166,6 +169,7 @@ class Contrast:
             better,
             smallest,
             needed,
+            effect,
             self.least,
             unit,
             limit=self.limit,
@@ -284,6 +288,7 @@ class Spread:
             p_holm=p,
             detectable=smallest,
             needed=needed,
+            effect=abs(value),
             unit=" log ratio",
         )
 

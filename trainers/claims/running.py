@@ -15,7 +15,7 @@ from trainers.comparison.compare import Progress, Sweep
 from trainers.parallel.backends import opened
 from trainers.parallel.jobs import loaded
 from trainers.training.folder import claimed
-from zoo import runs
+from zoo import cli, runs
 from zoo.checks import one_of
 from zoo.errors import BadInput, RunFailed
 
@@ -69,15 +69,13 @@ def run(
     failed = []
     for experiment in experiments.values():
         where = {"data_dir": data_dir, "download": download}
-        again = [name for name, given in (("--quick", quick), ("--download", download)) if given]
-        given = {"--seeds": seeds, "--data-dir": data_dir, "--workers": workers, "--scheduler": scheduler}
-        given |= {} if backend == "loky" else {"--backend": backend}
-        again += [word for option, value in given.items() if value is not None for word in (option, str(value))]
+        again = {"--quick": quick, "--seeds": seeds, "--workers": workers, "--scheduler": scheduler}
+        again |= {"--backend": None if backend == "loky" else backend, "--data-dir": data_dir, "--download": download}
         with Progress(quiet) as progress, opened(backend, scheduler, workers, THREADS) as crew:
             try:
                 failed += _carry_out(Kept(out, experiment, quick), crew, where, progress, seeds)
             except KeyboardInterrupt:
-                words = ["run", *(claim.id for claim in chosen), "--resume", "--out", str(out), *again]
+                words = ["run", *(claim.id for claim in chosen), "--resume", "--out", str(out), *cli.words(again)]
                 raise KeyboardInterrupt(
                     f"interrupted: finished runs are kept; resume with\n  python -m trainers claims {shlex.join(words)}"
                 ) from None

@@ -58,7 +58,7 @@ def verdict_of(claim: Claim, out: str | Path, quick: bool = False) -> dict[str, 
         points = f", which point to: {verdict}" if seeds >= ENOUGH else ""
         facts["verdict"] = UNDECIDED
         facts["why"] = (
-            f"It has {seeds} of {wanted} seeds{points}. The full run takes about {duration(claim.seconds)} with one "
+            f"It has {seeds} of {wanted} seeds{points}. The full run takes about {minutes(claim.seconds)} with one "
             "thread."
         )
     return {**state, **facts, "full": full, "seeds": seeds, "wanted": wanted, "seconds": seconds}
@@ -120,32 +120,30 @@ def _open(finding: Finding) -> str:
         return f"{finding.label}: {finding.why or 'the interval does not decide'}."
     none = "more test examples: no number of seeds is enough" if finding.crossed else "more than 100,000 seeds"
     seeds = f"{finding.needed:,} seeds" if finding.needed else none
-    off = abs((finding.value or 0.0) - finding.limit)
     if finding.claimed == "zero":
         return (
             f"{finding.label}: {finding.n} seeds detect a distance of {finding.detectable:.2g}{finding.unit} from "
-            f"either bound with 80 % power; the measured one of {abs(finding.least - off):.2g} would need {seeds}."
+            f"either bound with 80 % power; the measured one of {finding.effect:.2g} would need {seeds}."
         )
-    effect = max(off, finding.least)
     if finding.limit:
         return (
             f"{finding.label}: {finding.n} seeds detect a distance of {finding.detectable:.2g}{finding.unit} from the "
-            f"limit with 80 % power; the measured one of {effect:.2g} would need {seeds}."
+            f"limit with 80 % power; the measured one of {finding.effect:.2g} would need {seeds}."
         )
     return (
         f"{finding.label}: the smallest difference that {finding.n} seeds detect with 80 % power is "
-        f"{finding.detectable:.2g}{finding.unit}; one of {effect:.2g} would need {seeds}."
+        f"{finding.detectable:.2g}{finding.unit}; one of {finding.effect:.2g} would need {seeds}."
     )
 
 
-def duration(seconds: float) -> str:
+def minutes(seconds: float) -> str:
     """Returns a time in minutes, or in hours if it is long.
 
     Examples:
-        >>> duration(40), duration(400), duration(18_000)
+        >>> minutes(40), minutes(400), minutes(18_000)
         ('1 minute', '7 minutes', '5 hours')
     """
     if seconds >= 7200:
         return f"{seconds / 3600:.0f} hours"
-    minutes = max(1, round(seconds / 60))
-    return f"{minutes} minute{'' if minutes == 1 else 's'}"
+    count = max(1, round(seconds / 60))
+    return f"{count} minute{'' if count == 1 else 's'}"

@@ -307,7 +307,7 @@ def _how_to_continue(out, total, again):
     """The message for a comparison that Ctrl-C ended."""
     finished = sum(1 for _ in out.glob(f"runs/*/*/*/{runs.METRICS}"))
     words = ["python", "-m", "trainers", "compare", "--resume", "--out", str(out)]
-    words += [word for option, value in again.items() if value is not None for word in (option, str(value))]
+    words += cli.words(again)
     return f"interrupted: {finished} of {total} runs are finished and kept; resume with\n  {shlex.join(words)}"
 
 
